@@ -1,0 +1,194 @@
+"""Skeletons: which keypoints a dataset labels, how they mirror, and how they map onto another dataset's. Everything by name."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+ALIASES = {"head": "head_top", "neck": "upper_neck", "hip": "pelvis"}
+"""What Halpe, AIC and CrowdPose call a point that MPII names otherwise."""
+
+SIGMAS = {
+    "nose": 0.026,
+    "eye": 0.025,
+    "ear": 0.035,
+    "shoulder": 0.079,
+    "elbow": 0.072,
+    "wrist": 0.062,
+    "hip": 0.107,
+    "knee": 0.087,
+    "ankle": 0.089,
+    "pelvis": 0.066,
+    "thorax": 0.026,
+    "upper_neck": 0.026,
+    "head_top": 0.026,
+    "big_toe": 0.079,
+    "small_toe": 0.079,
+    "heel": 0.079,
+}
+"""OKS sigma per body part. COCO's own for its parts (cocodataset.org, keypoint evaluation); COCO has none for the
+others: those are the values of MMPose's halpe26 and (thorax) mpii dataset descriptions."""
+
+LIMBS = (
+    ("nose", "left_eye"),
+    ("nose", "right_eye"),
+    ("left_eye", "left_ear"),
+    ("right_eye", "right_ear"),
+    ("upper_neck", "head_top"),
+    ("thorax", "upper_neck"),
+    ("thorax", "pelvis"),
+    ("left_shoulder", "right_shoulder"),
+    ("left_shoulder", "left_hip"),
+    ("right_shoulder", "right_hip"),
+    ("left_hip", "right_hip"),
+    ("left_shoulder", "left_elbow"),
+    ("left_elbow", "left_wrist"),
+    ("right_shoulder", "right_elbow"),
+    ("right_elbow", "right_wrist"),
+    ("left_hip", "left_knee"),
+    ("left_knee", "left_ankle"),
+    ("right_hip", "right_knee"),
+    ("right_knee", "right_ankle"),
+    ("left_ankle", "left_heel"),
+    ("right_ankle", "right_heel"),
+    ("left_heel", "left_big_toe"),
+    ("right_heel", "right_big_toe"),
+    ("left_big_toe", "left_small_toe"),
+    ("right_big_toe", "right_small_toe"),
+)
+
+LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "big_toe", "small_toe", "heel")
+
+
+def part(keypoint: str) -> str:
+    """The body part without its side: `left_knee` and `right_knee` are both `knee`."""
+    return keypoint.removeprefix("left_").removeprefix("right_")
+
+
+def mirrored(keypoint: str) -> str:
+    """The keypoint's name in the mirror picture."""
+    if keypoint.startswith("left_"):
+        return "right_" + keypoint.removeprefix("left_")
+    if keypoint.startswith("right_"):
+        return "left_" + keypoint.removeprefix("right_")
+    return keypoint
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """An ordered tuple of keypoint names; all else follows from the names."""
+
+    name: str
+    keypoints: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def index(self, keypoint: str) -> int:
+        """Position of a keypoint, by name."""
+        return self.keypoints.index(keypoint)
+
+    def positions_in(self, other: "Skeleton") -> np.ndarray:
+        """Int (K,): for each of our keypoints its position in `other`, -1 where `other` lacks it."""
+        return np.array([other.index(k) if k in other.keypoints else -1 for k in self.keypoints], dtype=np.int64)
+
+    @cached_property
+    def mirror(self) -> np.ndarray:
+        """Int (K,): position of each keypoint's mirror partner (its own position on the midline)."""
+        return np.array([self.index(mirrored(k)) for k in self.keypoints], dtype=np.int64)
+
+    @cached_property
+    def limbs(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of keypoints to join when drawing."""
+        return tuple(limb for limb in LIMBS if limb[0] in self.keypoints and limb[1] in self.keypoints)
+
+    @cached_property
+    def upper_body(self) -> np.ndarray:
+        """Bool (K,): keypoints above the hips."""
+        return np.array([part(k) not in LOWER_BODY for k in self.keypoints])
+
+    @cached_property
+    def sigmas(self) -> np.ndarray:
+        """Float (K,): OKS sigmas (see SIGMAS for the source)."""
+        return np.array([SIGMAS[part(k)] for k in self.keypoints])
+
+
+COCO17 = Skeleton(
+    "coco17",
+    (
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+)
+
+MPII16 = Skeleton(
+    "mpii16",
+    (
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "pelvis",
+        "thorax",
+        "upper_neck",
+        "head_top",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+    ),
+)
+
+HALPE26 = Skeleton(
+    "halpe26",
+    (
+        *COCO17.keypoints,
+        "head_top",
+        "upper_neck",
+        "pelvis",
+        "left_big_toe",
+        "right_big_toe",
+        "left_small_toe",
+        "right_small_toe",
+        "left_heel",
+        "right_heel",
+    ),
+)
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, HALPE26)}
+
+
+def skeleton_named(name: str) -> Skeleton:
+    """The skeleton of that name; UserError lists the known ones."""
+    if name not in SKELETONS:
+        raise UserError(f"unknown skeleton `{name}`: expected one of {', '.join(SKELETONS)}")
+    return SKELETONS[name]
+
+
+def union(skeletons: Iterable[Skeleton]) -> Skeleton:
+    """The unified skeleton: the first one's keypoints in its order, then what each further one adds, in its order."""
+    skeletons = tuple(skeletons)
+    keypoints = tuple(dict.fromkeys(k for skeleton in skeletons for k in skeleton.keypoints))
+    return Skeleton("+".join(dict.fromkeys(skeleton.name for skeleton in skeletons)), keypoints)
