@@ -1,0 +1,145 @@
+"""Writing a target store boundary by boundary, so that a killed run loses one boundary and a damaged store its damaged ones."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from cache.files import flush, write_atomically
+from cache.layout import Layout, metadata_documents
+from cache.manifest import NAME, problems, read_manifest, write_manifest
+from pipeline.targets.block import TargetBlock
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to write, and one line on why that is not everything or nothing (empty for a new store)."""
+
+    pending: list[int]
+    reason: str
+
+
+def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) -> Plan:
+    """Make the store's folder fit `fingerprint` (of `cache.layout.fingerprint_of`), keep every boundary that can be kept, and say what is pending.
+
+    A complete store has its files checked against the manifest; only damaged boundaries become pending again.
+    A store of another fingerprint is removed. Call under `cache.lock.exclusive`.
+    """
+    documents = metadata_documents(layout, fingerprint)
+    everything = list(range(layout.boundaries))
+    if not path.exists():
+        _write_documents(path, documents)
+        return Plan(everything, "")
+    manifest = read_manifest(path)
+    before = manifest["fingerprint"] if manifest else _fingerprint_on_disk(path)
+    if before != fingerprint:
+        shutil.rmtree(path)
+        _write_documents(path, documents)
+        return Plan(everything, f"rebuilt: {_difference(before, fingerprint)}")
+    if manifest is not None:
+        return _repair(path, layout, documents, manifest["files"])
+    (path / NAME).unlink(missing_ok=True)
+    _write_documents(path, documents)
+    pending = [boundary for boundary in everything if not _readable(path, layout, boundary)]
+    return Plan(pending, f"resumed: {len(everything) - len(pending)} of {len(everything)} boundaries were done")
+
+
+def write_boundary(path: Path, layout: Layout, boundary: int, block: TargetBlock) -> None:
+    """Write the data of one boundary, flush it, and only then record it as done."""
+    rows = layout.rows(boundary)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group = zarr.open_group(path, mode="r+")
+        data = {
+            "heatmaps": block.levels,
+            "peak": block.peak,
+            "score": block.score,
+            "image_from_target": block.image_from_target,
+            "person": block.person,
+        }
+        for name, values in data.items():
+            _array(group, name)[rows] = values
+        for file in layout.shard_files(boundary):
+            if not file.startswith("done/"):
+                flush(path / file)
+        _array(group, "done")[rows] = np.ones(rows.stop - rows.start, bool)
+        flush(path / f"done/c/{boundary}")
+
+
+def finish(path: Path, layout: Layout, fingerprint: dict[str, Any]) -> None:
+    """Declare the store complete. Every boundary must be done."""
+    undone = [b for b in range(layout.boundaries) if not _done(path, layout, b)]
+    if undone:
+        raise ValueError(f"{path}: boundaries {undone} are not done")
+    write_manifest(path, layout, fingerprint)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _write_documents(path: Path, documents: dict[str, bytes]) -> None:
+    for file, data in documents.items():
+        write_atomically(path / file, data)
+
+
+def _fingerprint_on_disk(path: Path) -> dict[str, Any] | None:
+    try:
+        fingerprint = json.loads((path / "zarr.json").read_bytes())["attributes"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return fingerprint if isinstance(fingerprint, dict) else None
+
+
+def _difference(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
+    if before is None:
+        return "its metadata could not be read"
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return "; ".join(f"{key} was {_short(before.get(key))}, now {_short(after.get(key))}" for key in changed)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _done(path: Path, layout: Layout, boundary: int) -> bool:
+    try:
+        group = zarr.open_group(path, mode="r")
+        return bool(np.all(_array(group, "done")[layout.rows(boundary)]))
+    except (OSError, ValueError, RuntimeError, KeyError):
+        return False
+
+
+def _readable(path: Path, layout: Layout, boundary: int) -> bool:
+    """Done, every file there, and every checksum right."""
+    if not all((path / file).is_file() for file in layout.shard_files(boundary)) or not _done(path, layout, boundary):
+        return False
+    try:
+        group = zarr.open_group(path, mode="r")
+        for name in layout.arrays():
+            _array(group, name)[layout.rows(boundary)]
+    except (OSError, ValueError, RuntimeError, KeyError):
+        return False
+    return True
+
+
+def _repair(path: Path, layout: Layout, documents: dict[str, bytes], files: dict[str, str]) -> Plan:
+    found = problems(path, files)
+    if not found:
+        return Plan([], "complete")
+    wrong = {problem.file for problem in found}
+    (path / NAME).unlink()
+    for file in wrong - files.keys():
+        (path / file).unlink()
+    _write_documents(path, {file: data for file, data in documents.items() if file in wrong})
+    pending = [b for b in range(layout.boundaries) if wrong & set(layout.shard_files(b))]
+    for boundary in pending:
+        for file in layout.shard_files(boundary):
+            (path / file).unlink(missing_ok=True)
+    return Plan(pending, "repaired: " + "; ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""))

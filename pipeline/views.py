@@ -1,0 +1,151 @@
+"""Views: the picture regions in which every teacher and student sees a person. Drawn once, kept as data, never replayed from a seed."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+from pipeline.frames import Regions, regions_of_boxes
+from pipeline.people.people import People
+
+PLAIN, STRONG, WEAK = "plain", "strong", "weak"
+KINDS = (PLAIN, STRONG, WEAK)
+
+SCALE = {STRONG: (0.6, 1.4), WEAK: (0.75, 1.25)}
+ROTATION = {STRONG: 80.0, WEAK: 60.0}
+"""Limits of the two kinds, as in RTMPose's two training stages; half of a limit is one standard deviation."""
+
+ROTATION_PROBABILITY = 0.6
+SHIFT_PROBABILITY, SHIFT = 0.3, 0.16
+HALF_BODY_PROBABILITY, HALF_BODY_MARGIN = 0.3, 1.2
+HALF_BODY_MIN_KEYPOINTS = 8
+
+
+@dataclass(frozen=True)
+class Views:
+    """V views of N people, in image pixels and unpadded. Row n is row n of the people table."""
+
+    person: np.ndarray
+    """int64 (N,)."""
+    kinds: tuple[str, ...]
+    """V names out of KINDS: a view is of the same kind for everybody."""
+    center: np.ndarray
+    """float64 (N, V, 2): x, y."""
+    size: np.ndarray
+    """float64 (N, V, 2): width, height."""
+    rotation: np.ndarray
+    """float64 (N, V): degrees, see pipeline.frames."""
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def regions(self, rows: np.ndarray | slice, view: int | np.ndarray | slice) -> Regions:
+        """The regions of those people in that view (one for all, or one each), flattened to one row each."""
+        center, size, rotation = self.center[rows, view], self.size[rows, view], self.rotation[rows, view]
+        return Regions(center.reshape(-1, 2), size.reshape(-1, 2), rotation.reshape(-1))
+
+
+def kinds_of(count: int) -> tuple[str, ...]:
+    """Kinds of `count` views: the first is plain, every fourth weak, the others strong."""
+    return tuple(PLAIN if v == 0 else WEAK if v % 4 == 3 else STRONG for v in range(count))
+
+
+def draw_views(people: People, count: int, seed: int) -> Views:
+    """`count` views of each person; each view has its own stream, SeedSequence([seed, person, view])."""
+    kinds = kinds_of(count)
+    plain = regions_of_boxes(people.box)
+    center = np.repeat(plain.center[:, None], count, axis=1)
+    size = np.repeat(plain.size[:, None], count, axis=1).clip(1.0)
+    rotation = np.zeros((len(people), count))
+    for row in range(len(people)):
+        for view in range(1, count):
+            random = np.random.default_rng(np.random.SeedSequence([seed, int(people.person[row]), view]))
+            center[row, view], size[row, view], rotation[row, view] = _draw(
+                center[row, view],
+                size[row, view],
+                people.keypoints[row],
+                people.labelled[row],
+                people.skeleton.upper_body,
+                kinds[view],
+                random,
+            )
+    return Views(people.person, kinds, center, size, rotation)
+
+
+def _draw(
+    center: np.ndarray,
+    size: np.ndarray,
+    keypoints: np.ndarray,
+    labelled: np.ndarray,
+    upper_body: np.ndarray,
+    kind: str,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    half = random.random() < HALF_BODY_PROBABILITY
+    of_upper = random.random() < 0.5
+    scale = _bell(random)
+    turn = _bell(random) if random.random() < ROTATION_PROBABILITY else 0.0
+    shift = np.array([_bell(random), _bell(random)]) if random.random() < SHIFT_PROBABILITY else np.zeros(2)
+    if kind == STRONG and half and labelled.sum() >= HALF_BODY_MIN_KEYPOINTS:
+        chosen = keypoints[labelled & (upper_body if of_upper else ~upper_body)]
+        if len(chosen) >= 2:
+            low, high = chosen.min(axis=0), chosen.max(axis=0)
+            center = (low + high) / 2
+            size = np.maximum((high - low) * HALF_BODY_MARGIN, size.max() * 0.2)
+    low_scale, high_scale = SCALE[kind]
+    factor = 1 + scale * ((high_scale - low_scale) / 2)
+    if kind == STRONG:
+        center = center + shift * SHIFT * size
+    return center, size * factor, turn * ROTATION[kind]
+
+
+def _bell(random: np.random.Generator) -> float:
+    """A normal draw of standard deviation one half, cut to -1..1."""
+    return float(np.clip(random.normal(0.0, 0.5), -1.0, 1.0))
+
+
+def write_views(views: Views, path: Path) -> None:
+    """One Parquet row per person and view, written beside its place and renamed."""
+    people, count = views.rotation.shape
+    table = pa.table(
+        {
+            "person": np.repeat(views.person, count),
+            "view": np.tile(np.arange(count, dtype=np.int32), people),
+            "kind": pa.array(list(views.kinds) * people, pa.string()),
+            "center_x": views.center[:, :, 0].reshape(-1),
+            "center_y": views.center[:, :, 1].reshape(-1),
+            "width": views.size[:, :, 0].reshape(-1),
+            "height": views.size[:, :, 1].reshape(-1),
+            "rotation": views.rotation.reshape(-1),
+        }
+    ).replace_schema_metadata({"kinds": ",".join(views.kinds)})
+    aside = path.with_name(path.name + ".partial")
+    pq.write_table(table, aside)
+    os.replace(aside, path)
+
+
+def read_views(path: Path) -> Views:
+    """The views of a people table; UserError where the file is absent or not ours."""
+    try:
+        table = pq.read_table(path)
+        kinds = tuple(table.schema.metadata[b"kinds"].decode().split(","))
+        shape = (-1, len(kinds))
+        columns = {
+            name: table[name].to_numpy()
+            for name in ("person", "view", "center_x", "center_y", "width", "height", "rotation")
+        }
+        if not np.array_equal(columns["view"].reshape(shape), np.tile(np.arange(len(kinds)), (table.num_rows // len(kinds), 1))):
+            raise ValueError("rows out of order")
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise UserError(f"{path}: expected a table of views, found {error or type(error).__name__}: run `pipeline prepare`") from error
+    return Views(
+        columns["person"].reshape(shape)[:, 0],
+        kinds,
+        np.stack([columns["center_x"], columns["center_y"]], axis=1).reshape(*(-1, len(kinds)), 2),
+        np.stack([columns["width"], columns["height"]], axis=1).reshape(*(-1, len(kinds)), 2),
+        columns["rotation"].reshape(shape),
+    )
