@@ -5,7 +5,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import zarr
+from numcodecs.zstd import Zstd
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
@@ -87,6 +89,12 @@ def metadata_documents(layout: Layout, fingerprint: dict[str, Any]) -> dict[str,
                 fill_value=0,
             )
     return {key: value.to_bytes() for key, value in memory._store_dict.items()}
+
+
+def compressed_bytes(levels: np.ndarray) -> int:
+    """Bytes that levels uint8 (P, V, ...) take in a store, to size a disk by."""
+    codec = Zstd(level=ZSTD_LEVEL)
+    return sum(len(codec.encode(np.ascontiguousarray(levels[:, view]))) for view in range(levels.shape[1]))
 
 
 def canonical(value: object) -> bytes:

@@ -75,6 +75,11 @@ def read_layout(path: Path, again: str) -> tuple[Layout, dict[str, Any]]:
     return layout, fingerprint
 
 
+def is_complete(path: Path) -> bool:
+    """Does the store have a manifest, the last thing that is written?"""
+    return read_manifest(path) is not None
+
+
 def verify(path: Path) -> list[Problem]:
     """Every file of a store against its manifest; an unfinished store is one problem."""
     manifest = read_manifest(path)

@@ -1,0 +1,99 @@
+"""The `pipeline` command: parses, calls one stage, turns an error into one line and an exit code. Heavy imports wait for their command."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Pose Fusion: one 2-D human pose student from several datasets' teachers, each of which looks at every picture once.",
+    epilog="The whole line: `dvc repro`. One part of it: the commands below, in this order. Settings: params.yaml.",
+)
+data = typer.Typer(no_args_is_help=True, help="The built-in sample.")
+cache = typer.Typer(no_args_is_help=True, help="Look into target stores.")
+app.add_typer(data, name="data")
+app.add_typer(cache, name="cache")
+
+Device = Literal["auto", "cuda", "cpu"]
+TeacherName = Annotated[str, typer.Option(help="A teacher that params.yaml lists.", show_default=False)]
+DeviceOption = Annotated[Device, typer.Option(help="Where networks run; `auto` takes CUDA where it works and says so.")]
+
+
+@app.callback()
+def main_options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Options of every command."""
+    if debug:
+        os.environ["POSE_FUSION_DEBUG"] = "1"
+
+
+@data.command("sample")
+def data_sample() -> None:
+    """Draw the built-in sample: little people in the files COCO, MPII and Halpe come in."""
+    from stages import sample
+    from stages.params import load_params, settings
+
+    sample.run(settings(load_params(), "sample", sample.SampleSettings))
+
+
+@app.command()
+def prepare(dataset: Annotated[str | None, typer.Option(help="Only this dataset.", show_default=False)] = None) -> None:
+    """Annotation files to tables of people and views, with the split and the picture manifest."""
+    from stages import prepare
+    from stages.params import load_params
+
+    prepare.run(load_params(), dataset)
+
+
+@app.command()
+def teach(
+    teacher: TeacherName,
+    device: DeviceOption = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass, where the file takes any.")] = 64,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many crops, hours and gigabytes.")] = False,
+) -> None:
+    """Stage one: the teacher looks once at every person in every view; its heatmaps go into stores. Resumes by itself."""
+    from stages import teach
+    from stages.params import load_params
+
+    teach.run(load_params(), teacher, device, batch, dry_run)
+
+
+@cache.command("info")
+def cache_info(path: Path) -> None:
+    """What a target store holds and what it was made from."""
+    from stages import inspect
+
+    inspect.info(path)
+
+
+@cache.command("verify")
+def cache_verify(path: Path) -> None:
+    """Check every file of a target store against its manifest; exit 1 if anything is damaged, missing, swapped or foreign."""
+    from stages import inspect
+
+    inspect.verify(path)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    from pipeline.errors import UserError
+
+    try:
+        app()
+    except UserError as error:
+        if os.environ.get("POSE_FUSION_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

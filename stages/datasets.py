@@ -1,0 +1,110 @@
+"""The datasets that params.yaml lists: their settings, where their tables lie, and reading these."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import UserError
+from pipeline.people.people import People
+from pipeline.people.table import read_people
+from pipeline.skeletons import Skeleton, skeleton_named, union
+from pipeline.views import Views, read_views
+from stages.params import parse
+
+PEOPLE = Path("data/people")
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+TAUGHT = (TRAIN, VALIDATION)
+
+Format = Literal["coco", "mpii", "mpii-release", "halpe"]
+SKELETON_OF = {"coco": "coco17", "mpii": "mpii16", "mpii-release": "mpii16", "halpe": "halpe26"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One annotation file of a dataset, inside its annotation folder, and the folder of its pictures."""
+
+    file: str
+    images: str
+    truth: str | None = None
+    """MPII: the `mpii_gt_val.mat` with head boxes, inside the annotation folder."""
+    detections: str | None = None
+    """COCO: person detections to evaluate on besides the annotated boxes, inside the annotation folder."""
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """A dataset: `train` is what students and teachers learn from (validation is split off it), `test` its published validation set."""
+
+    format: Format
+    annotations: str
+    """Folder of the annotation files; DVC tracks it."""
+    score: Literal["ap", "pckh"]
+    """What its accuracy is: OKS average precision, or PCKh@0.5."""
+    train: Part | None = None
+    test: Part | None = None
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return skeleton_named(SKELETON_OF[self.format])
+
+    def images(self, split: str) -> Path:
+        """Picture folder of a split."""
+        part = self.test if split == TEST else self.train
+        assert part is not None
+        return Path(part.images)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the dataset has tables for."""
+        return (*(TAUGHT if self.train else ()), *((TEST,) if self.test else ()))
+
+
+def dataset_settings(params: dict[str, Any]) -> dict[str, DatasetSettings]:
+    """All datasets by name, in the file's order."""
+    values = params.get("datasets")
+    if not isinstance(values, dict) or not values:
+        raise UserError("params.yaml: datasets: expected at least one dataset, found none: see params/ for examples")
+    found = {}
+    for name, value in values.items():
+        nested = dict(value) if isinstance(value, dict) else value
+        if isinstance(nested, dict):
+            for part in (TRAIN, TEST):
+                if nested.get(part) is not None:
+                    nested[part] = parse(nested[part], f"datasets.{name}.{part}", Part)
+        found[str(name)] = parse(nested, f"datasets.{name}", DatasetSettings)
+    return found
+
+
+def named(datasets: dict[str, DatasetSettings], name: str) -> DatasetSettings:
+    """The dataset of that name; UserError lists the known ones."""
+    if name not in datasets:
+        raise UserError(f"params.yaml: unknown dataset `{name}`: expected one of {', '.join(datasets)}")
+    return datasets[name]
+
+
+def unified(datasets: dict[str, DatasetSettings]) -> Skeleton:
+    """The student's skeleton: the union over the datasets that have a training part."""
+    taught = [dataset.skeleton for dataset in datasets.values() if dataset.train]
+    if not taught:
+        raise UserError("params.yaml: datasets: expected one with a `train` part, found none")
+    return dataclasses.replace(union(taught), name="unified")
+
+
+def table_path(dataset: str, split: str, what: Literal["people", "views", "pictures"]) -> Path:
+    """Where `prepare` puts a table."""
+    return PEOPLE / dataset / f"{split}-{what}.parquet"
+
+
+def load_people(dataset: str, split: str) -> People:
+    """The people table of a split."""
+    return read_people(table_path(dataset, split, "people"))
+
+
+def load_views(dataset: str, split: str, people: People) -> Views:
+    """The views of a split; UserError if they are not of these people."""
+    path = table_path(dataset, split, "views")
+    views = read_views(path)
+    if len(views.person) != len(people) or (views.person != people.person).any():
+        raise UserError(f"{path}: its rows are other people than the people table's: run `pipeline prepare --dataset {dataset}`")
+    return views

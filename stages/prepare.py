@@ -1,0 +1,109 @@
+"""Stage `prepare`: annotation files to tables of people, views and pictures, one set per dataset and split."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Le, Lt
+
+from pipeline.errors import UserError
+from pipeline.people.coco import read_coco
+from pipeline.people.halpe import read_halpe
+from pipeline.people.manifest import picture_manifest, write_manifest
+from pipeline.people.mpii import read_mpii_json
+from pipeline.people.mpii_release import read_mpii_release
+from pipeline.people.people import People
+from pipeline.people.pictures import picture_size, safe_path
+from pipeline.people.split import split_by_picture
+from pipeline.people.table import write_people
+from pipeline.views import draw_views, write_views
+from stages.datasets import PEOPLE, TEST, TRAIN, VALIDATION, DatasetSettings, Part, dataset_settings, named
+from stages.params import settings
+from stages.progress import progress
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    validation: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Share of the training part's pictures that validates."""
+    views: Annotated[int, Ge(1), Le(64)] = 4
+    """Views per person."""
+
+
+def run(params: dict[str, Any], dataset: str | None = None, say: Callable[[str], None] = print) -> None:
+    """Prepare one dataset, or all."""
+    datasets = dataset_settings(params)
+    chosen = settings(params, "prepare", PrepareSettings)
+    seed = int(params.get("seed", 0))
+    for name in [dataset] if dataset else datasets:
+        _prepare(name, named(datasets, name), chosen, seed, say)
+
+
+def read_part(dataset: DatasetSettings, part: Part, where: str) -> People:
+    """The people of one annotation file."""
+    folder = Path(dataset.annotations)
+    path = folder / part.file
+    if not path.is_file():
+        raise UserError(f"{where}: {path} does not exist: for the built-in sample run `pipeline data sample`, else mend params.yaml")
+    if dataset.format == "coco":
+        return read_coco(path)
+    if dataset.format == "halpe":
+        return read_halpe(path)
+    if dataset.format == "mpii-release":
+        return read_mpii_release(path)
+    return read_mpii_json(path, folder / part.truth if part.truth else None)
+
+
+def _prepare(name: str, dataset: DatasetSettings, chosen: PrepareSettings, seed: int, say: Callable[[str], None]) -> None:
+    tables: dict[str, People] = {}
+    if dataset.train:
+        people = _with_sizes(read_part(dataset, dataset.train, f"datasets.{name}.train"), dataset.images(TRAIN), name)
+        train, validation = split_by_picture(people, chosen.validation, seed)
+        tables[TRAIN], tables[VALIDATION] = people.rows(train), people.rows(validation)
+    if dataset.test:
+        tables[TEST] = _with_sizes(read_part(dataset, dataset.test, f"datasets.{name}.test"), dataset.images(TEST), name)
+    if not tables:
+        raise UserError(f"params.yaml: datasets.{name}: expected a `train` or a `test` part, found neither")
+    for split, people in tables.items():
+        if split != VALIDATION and not people.use.any():
+            raise UserError(f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable")
+    place = PEOPLE / name
+    aside = place.with_name(name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for split, people in tables.items():
+        write_people(people, aside / f"{split}-people.parquet")
+        write_views(draw_views(people, chosen.views, seed), aside / f"{split}-views.parquet")
+        names = np.unique(people.image).tolist()
+        with progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
+            manifest = picture_manifest(dataset.images(split), names, advance=lambda bar=bar: bar.update(1))
+        write_manifest(manifest, aside / f"{split}-pictures.parquet")
+    shutil.rmtree(place, ignore_errors=True)
+    aside.rename(place)
+    _report(name, dataset, tables, say)
+
+
+def _with_sizes(people: People, folder: Path, name: str) -> People:
+    """Picture sizes from the files where the annotations state none."""
+    if not folder.is_dir():
+        raise UserError(f"datasets.{name}: picture folder {folder} does not exist: mend params.yaml")
+    if (people.image_wh > 0).all():
+        return people
+    names, where = np.unique(people.image, return_inverse=True)
+    sizes = np.array([picture_size(safe_path(folder, image)) for image in names], dtype=np.int32).reshape(-1, 2)
+    return dataclasses.replace(people, image_wh=sizes[where])
+
+
+def _report(name: str, dataset: DatasetSettings, tables: dict[str, People], say: Callable[[str], None]) -> None:
+    for split, people in tables.items():
+        pictures = len(np.unique(people.image))
+        say(f"{name} {split}: {int(people.use.sum())} people in use of {len(people)}, {pictures} pictures")
+    say(f"{name}: labelled keypoints of people in use ({', '.join(tables)})")
+    width = max(map(len, dataset.skeleton.keypoints))
+    for k, keypoint in enumerate(dataset.skeleton.keypoints):
+        counts = " ".join(f"{int(people.labelled[people.use, k].sum()):>8}" for people in tables.values())
+        say(f"  {keypoint:<{width}} {counts}")

@@ -1,0 +1,184 @@
+"""Draws the sample dataset into a folder: which pictures there are, in parallel, written aside and put in place at the end."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy.io
+
+from pipeline.errors import UserError
+from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth
+from pipeline.sample.pose import Style
+from pipeline.sample.scene import render_scene
+from stages.progress import progress
+
+JPEG_QUALITY = 90
+LARGEST_PART = 500_000
+DATASETS = ("coco", "mpii", "halpe")
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What is drawn. The same settings give the same bytes, whatever `workers` is."""
+
+    folder: str = "data/sample"
+    seed: int = 1
+    size: int = 256
+    """Side of a picture in pixels."""
+    train: int = 1100
+    """Pictures in each of the two training parts (about 1.9 people each)."""
+    test: int = 300
+    """Pictures in each of the three test parts."""
+    mixing: float = 0.1
+    """How likely place, pose and look of a scene are each taken from the other set's style."""
+    workers: int = 0
+    """Processes; 0 means one per core."""
+
+    def __post_init__(self) -> None:
+        """UserError where a value makes no sense."""
+        bounds: tuple[tuple[str, float, float], ...] = (
+            ("seed", 0, 2**63 - 1),
+            ("size", 64, 1024),
+            ("train", 1, LARGEST_PART),
+            ("test", 1, LARGEST_PART),
+            ("mixing", 0, 1),
+            ("workers", 0, 1024),
+        )
+        for name, low, high in bounds:
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or (name != "mixing" and not isinstance(value, int)) or not low <= value <= high:
+                kind = "a number" if name == "mixing" else "a whole number"
+                raise UserError(f"sample: `{name}` must be {kind} from {low} to {high}, found {value!r}")
+        if not self.folder or not Path(self.folder).name:
+            raise UserError(f"sample: `folder` must name a folder to create, found {self.folder!r}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of one of the datasets: its pictures are numbered from `first` in `pictures`, a folder inside the sample's."""
+
+    name: str
+    pictures: str
+    styles: tuple[Style, ...]
+    """Picture n is drawn in style n modulo their number."""
+    first: int
+
+
+COCO_TRAIN = Part("coco/train", "coco/train", ("everyday",), 1)
+COCO_TEST = Part("coco/val", "coco/val", ("everyday",), LARGEST_PART + 1)
+MPII_TRAIN = Part("mpii/train", "mpii/images", ("sport",), 1)
+MPII_TEST = Part("mpii/val", "mpii/images", ("sport",), LARGEST_PART + 1)
+HALPE_TEST = Part("halpe/val", "halpe/val", ("everyday", "sport"), LARGEST_PART + 1)
+TRAIN, TEST = (COCO_TRAIN, MPII_TRAIN), (COCO_TEST, MPII_TEST, HALPE_TEST)
+
+
+def draw_picture(job: tuple[Part, int], settings: SampleSettings, folder: Path) -> Drawn:
+    """Draw picture `index` of a part and write it. Depends on seed, part and index, on nothing drawn before."""
+    part, index = job
+    entropy = [settings.seed, zlib.crc32(part.name.encode()), index]
+    geometry, appearance = (np.random.default_rng(s) for s in np.random.SeedSequence(entropy).spawn(2))
+    style = part.styles[index % len(part.styles)]
+    scene = render_scene(style, settings.mixing, settings.size, geometry, appearance)
+    drawn = Drawn(part.first + index, f"{part.first + index:012d}.jpg", settings.size, scene.people)
+    encoded, jpeg = cv2.imencode(".jpg", scene.picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not encoded:
+        raise RuntimeError(f"OpenCV could not encode {drawn.file_name}")
+    (folder / part.pictures / drawn.file_name).write_bytes(jpeg.tobytes())
+    return drawn
+
+
+def draw_parts(settings: SampleSettings, folder: Path) -> dict[Part, list[Drawn]]:
+    """Every picture of every part, written below `folder`; parts and pictures in a fixed order."""
+    jobs = [(part, index) for part in TRAIN for index in range(settings.train)]
+    jobs += [(part, index) for part in TEST for index in range(settings.test)]
+    for part in (*TRAIN, *TEST):
+        (folder / part.pictures).mkdir(parents=True, exist_ok=True)
+
+    workers = min(settings.workers or os.cpu_count() or 1, len(jobs))
+    parts: dict[Part, list[Drawn]] = {part: [] for part in (*TRAIN, *TEST)}
+    # Every process draws on one thread: OpenCV's own threads would only fight for the same cores.
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
+    ) as pool:
+        results = pool.map(partial(draw_picture, settings=settings, folder=folder), jobs, chunksize=16)
+        with progress(len(jobs), "sample", "pictures") as bar:
+            for (part, _), drawn in zip(jobs, results, strict=True):
+                parts[part].append(drawn)
+                bar.update()
+    return parts
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file and the folder it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def write_annotations(folder: Path, parts: dict[Part, list[Drawn]]) -> None:
+    """Write the annotation files of the three datasets below `folder`."""
+    write_json(folder / "coco/annotations/person_keypoints_train.json", coco_file(parts[COCO_TRAIN]))
+    write_json(folder / "coco/annotations/person_keypoints_val.json", coco_file(parts[COCO_TEST]))
+    write_json(folder / "mpii/annotations/mpii_train.json", mpii_file(parts[MPII_TRAIN]))
+    write_json(folder / "mpii/annotations/mpii_val.json", mpii_file(parts[MPII_TEST]))
+    write_json(folder / "halpe/annotations/halpe_val.json", halpe_file(parts[HALPE_TEST]))
+    write_mat(folder / "mpii/annotations/mpii_gt_val.mat", mpii_truth(parts[MPII_TEST]))
+
+
+def write_mat(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a MATLAB 5 file without the date that SciPy puts into its header, so that the same arrays give the same bytes."""
+    scipy.io.savemat(path, arrays, do_compression=True)
+    header = b"MATLAB 5.0 MAT-file, written by pipeline data sample".ljust(116)
+    path.write_bytes(header + path.read_bytes()[len(header) :])
+
+
+def check_place(folder: Path) -> None:
+    """UserError where the folder exists and is not a sample, because it is going to be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"sample: {folder} is a file, expected a folder or nothing: pass another --folder")
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in DATASETS) if folder.is_dir() else []
+    if foreign:
+        raise UserError(f"sample: {folder} holds `{foreign[0]}`, which is no part of a sample, and would be deleted: pass another --folder")
+
+
+def put_in_place(partial_folder: Path, folder: Path) -> None:
+    """Rename the finished folder to its name; what was there before goes only now."""
+    previous = folder.with_name(folder.name + ".previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+        folder.rename(previous)
+    partial_folder.rename(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def people_of(pictures: Sequence[Drawn]) -> int:
+    """How many people with labelled keypoints there are."""
+    return sum(bool(person.labelled.any()) for drawn in pictures for person in drawn.people)
+
+
+def run(settings: SampleSettings) -> None:
+    """Draw the sample into `settings.folder`; an interrupted run leaves what was there before."""
+    start = time.monotonic()
+    folder = Path(settings.folder)
+    check_place(folder)
+    partial_folder = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir(parents=True)
+
+    parts = draw_parts(settings, partial_folder)
+    write_annotations(partial_folder, parts)
+    put_in_place(partial_folder, folder)
+
+    pictures = sum(len(drawn) for drawn in parts.values())
+    people = sum(people_of(drawn) for drawn in parts.values())
+    print(f"{folder}: {pictures} pictures, {people} people, {time.monotonic() - start:.1f} s")

@@ -1,0 +1,47 @@
+"""The teachers that params.yaml lists: their settings, and where their targets lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.spec import SPEC_KEYS, NetworkSpec, parse_spec
+from stages.params import refuse_unknown
+
+TARGETS = Path("data/targets")
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """An ONNX file, the dataset whose labels it is judged by, and its spec."""
+
+    name: str
+    onnx: Path
+    dataset: str
+    spec: NetworkSpec
+
+
+def teacher_settings(params: dict[str, Any], name: str) -> TeacherSettings:
+    """The teacher of that name; UserError lists the known ones, or says which value of its spec is wrong."""
+    teachers = params.get("teachers") or {}
+    if not isinstance(teachers, dict) or name not in teachers:
+        known = ", ".join(teachers) if teachers else "none"
+        raise UserError(f"params.yaml: unknown teacher `{name}`: expected one of those under `teachers` ({known})")
+    values, where = teachers[name], f"params.yaml: teachers.{name}"
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected a mapping, found {values!r}")
+    refuse_unknown(values, ("onnx", "dataset", *SPEC_KEYS), where)
+    for key in ("onnx", "dataset"):
+        if not isinstance(values.get(key), str):
+            raise UserError(f"{where}.{key}: expected a text, found {values.get(key)!r}")
+    return TeacherSettings(name, Path(values["onnx"]), values["dataset"], parse_spec(values, where))
+
+
+def store_path(teacher: str, dataset: str, split: str) -> Path:
+    """The target store of a teacher over a split of a dataset."""
+    return TARGETS / teacher / f"{dataset}-{split}.zarr"
+
+
+def teach_command(teacher: str) -> str:
+    """The command that makes a teacher's stores."""
+    return f"pipeline teach --teacher {teacher}"
