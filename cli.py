@@ -63,6 +63,33 @@ def teach(
     teach.run(load_params(), teacher, device, batch, dry_run)
 
 
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoint even if settings, inputs or code have changed since.")
+]
+
+
+@app.command()
+def fit(teacher: TeacherName, device: DeviceOption = "auto", resume: ResumeOption = False) -> None:
+    """Train a teacher on its own dataset's labels and export it to ONNX: for the sample, or where there is no teacher yet."""
+    from stages import fit
+    from stages.params import load_params
+
+    fit.run(load_params(), teacher, device, resume)
+
+
+@app.command()
+def distill(
+    student: Annotated[str | None, typer.Option(help="A student or baseline of params.yaml; by default the first.", show_default=False)] = None,
+    device: DeviceOption = "auto",
+    resume: ResumeOption = False,
+) -> None:
+    """Stage two: train the student from the stores and the labels. Goes on from its checkpoint after an interruption."""
+    from stages import distill
+    from stages.params import load_params
+
+    distill.run(load_params(), student, device, resume)
+
+
 @cache.command("info")
 def cache_info(path: Path) -> None:
     """What a target store holds and what it was made from."""

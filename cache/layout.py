@@ -16,6 +16,9 @@ TARGETS_VERSION = 1
 
 FORMAT = "pose-fusion targets"
 ZSTD_LEVEL = 6
+CHUNK = 16
+"""People of one view that are compressed, and read, as one."""
+
 UNITS = {
     "heatmaps": "map over its own peak, 0-255; below 2 % of the peak is 0",
     "peak": "what heatmaps / 255 is multiplied by",
@@ -36,7 +39,7 @@ class Layout:
     height: int
     width: int
     boundary: int = 128
-    chunk: int = 16
+    chunk: int = CHUNK
 
     @property
     def files(self) -> list[str]:

@@ -13,6 +13,11 @@ Kind = Literal["heatmap", "heatmap_logits"]
 KINDS: tuple[Kind, ...] = ("heatmap", "heatmap_logits")
 
 
+SPEC_KEYS = ("skeleton", "input", "color", "mean", "std", "padding", "affine", "kind")
+METADATA_KEY = "pose_fusion."
+"""Prefix of the entries under which our ONNX files carry their own `spec` and `keypoints`."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A top-down pose network: crop in, one map per keypoint out. `keypoints` are its output channels' names, in order."""
@@ -44,8 +49,11 @@ class NetworkSpec:
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def parse_spec(values: dict[str, object], where: str) -> NetworkSpec:
-    """The spec of a mapping with the keys of SPEC_KEYS (`input` is height x width); UserError says which value is wrong."""
+def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None = None) -> NetworkSpec:
+    """The spec of a mapping with the keys of SPEC_KEYS (`input` is height x width); UserError says which value is wrong.
+
+    `skeleton` replaces the one that is named: a student's is no dataset's.
+    """
     missing = [key for key in SPEC_KEYS if key not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}: a network's spec has {', '.join(SPEC_KEYS)}")
@@ -67,7 +75,7 @@ def parse_spec(values: dict[str, object], where: str) -> NetworkSpec:
     if not isinstance(padding, (int, float)) or not 0.5 <= padding <= 4:
         raise UserError(f"{where}.padding: expected a number from 0.5 to 4 (most networks: 1.25), found {padding!r}")
     return NetworkSpec(
-        skeleton=skeleton_named(str(values["skeleton"])),
+        skeleton=skeleton or skeleton_named(str(values["skeleton"])),
         input_wh=(size[1], size[0]),
         color=values["color"],  # type: ignore[arg-type]
         mean=numbers["mean"],
@@ -90,6 +98,3 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
         "affine": spec.affine,
         "kind": spec.kind,
     }
-
-
-SPEC_KEYS = ("skeleton", "input", "color", "mean", "std", "padding", "affine", "kind")

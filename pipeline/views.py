@@ -64,34 +64,22 @@ def draw_views(people: People, count: int, seed: int) -> Views:
     for row in range(len(people)):
         for view in range(1, count):
             random = np.random.default_rng(np.random.SeedSequence([seed, int(people.person[row]), view]))
-            center[row, view], size[row, view], rotation[row, view] = _draw(
-                center[row, view],
-                size[row, view],
-                people.keypoints[row],
-                people.labelled[row],
-                people.skeleton.upper_body,
-                kinds[view],
-                random,
-            )
+            center[row, view], size[row, view], rotation[row, view] = draw_view(people, row, kinds[view], random)
     return Views(people.person, kinds, center, size, rotation)
 
 
-def _draw(
-    center: np.ndarray,
-    size: np.ndarray,
-    keypoints: np.ndarray,
-    labelled: np.ndarray,
-    upper_body: np.ndarray,
-    kind: str,
-    random: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, float]:
+def draw_view(people: People, row: int, kind: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    """Centre (2,), size (2,) and rotation in degrees of one view of a kind other than plain, in image pixels."""
+    center, size = people.box[row, :2] + people.box[row, 2:] / 2, people.box[row, 2:].clip(1.0)
+    keypoints, labelled = people.keypoints[row], people.labelled[row]
     half = random.random() < HALF_BODY_PROBABILITY
     of_upper = random.random() < 0.5
     scale = _bell(random)
     turn = _bell(random) if random.random() < ROTATION_PROBABILITY else 0.0
     shift = np.array([_bell(random), _bell(random)]) if random.random() < SHIFT_PROBABILITY else np.zeros(2)
     if kind == STRONG and half and labelled.sum() >= HALF_BODY_MIN_KEYPOINTS:
-        chosen = keypoints[labelled & (upper_body if of_upper else ~upper_body)]
+        upper = people.skeleton.upper_body
+        chosen = keypoints[labelled & (upper if of_upper else ~upper)]
         if len(chosen) >= 2:
             low, high = chosen.min(axis=0), chosen.max(axis=0)
             center = (low + high) / 2

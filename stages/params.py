@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import UserError
 
 FILE = Path("params.yaml")
-SECTIONS = ("seed", "data", "sample", "datasets", "prepare", "teachers", "fit", "teach", "distill", "arms", "evaluate")
+SECTIONS = ("seed", "data", "sample", "datasets", "prepare", "teachers", "fit", "teach", "distill", "students", "baselines", "evaluate")
 
 Settings = TypeVar("Settings")
 

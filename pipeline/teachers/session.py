@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from pipeline.errors import UserError
-from pipeline.spec import NetworkSpec
+from pipeline.spec import METADATA_KEY, SPEC_KEYS, NetworkSpec, spec_values
 
 Device = Literal["auto", "cuda", "cpu"]
 
@@ -38,6 +39,7 @@ def open_teacher(name: str, path: Path, spec: NetworkSpec, device: Device = "aut
     if not path.is_file():
         raise UserError(f"teachers.{name}.onnx: {path} does not exist: put the file there or train one with `pipeline fit --teacher {name}`")
     session = _session(name, path, device, threads)
+    _refuse_other_spec(name, path, spec, session)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise UserError(f"{path}: expected one input and one output of heatmaps, found {len(inputs)} and {len(outputs)}")
@@ -85,6 +87,20 @@ def infer(teacher: Teacher, crops: np.ndarray, batch: int) -> np.ndarray:
         padded = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)]) if short else part
         maps[start : start + size] = teacher.session.run(None, {input_name: padded})[0][: len(part)]
     return maps
+
+
+def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.InferenceSession) -> None:
+    """A file that we exported knows its spec: params.yaml may not say otherwise."""
+    written = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "spec")
+    if written is None:
+        return
+    inside, asked = json.loads(written), spec_values(spec)
+    for key in SPEC_KEYS:
+        if inside.get(key) != asked[key]:
+            raise UserError(
+                f"{path}: was exported with {key} {inside.get(key)!r}, teachers.{name}.{key} says {asked[key]!r}: "
+                f"mend params.yaml or run `pipeline fit --teacher {name}`"
+            )
 
 
 def _session(name: str, path: Path, device: Device, threads: int) -> ort.InferenceSession:

@@ -1,0 +1,39 @@
+"""The loss: how far the student's distributions are from truth and teachers, averaged over what is known. No data, no schedule."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """One source's targets for a batch, in the student's frame and keypoint order."""
+
+    target: torch.Tensor
+    """float (B, K, H, W): distributions, each summing to 1 where valid."""
+    valid: torch.Tensor
+    """bool (B, K): does the source know this keypoint of this person."""
+
+
+def divergence(logits: torch.Tensor, supervision: Supervision) -> torch.Tensor:
+    """Mean over valid (person, keypoint) pairs of KL(target || softmax(logits)) in nats; logits (B, K, H, W).
+
+    Zero, with zero gradient, where nothing is valid; pairs that are not valid have exactly no gradient.
+    """
+    valid = supervision.valid
+    if not valid.any():
+        return logits.sum() * 0.0
+    log_student = torch.log_softmax(logits[valid].flatten(1).float(), dim=1)
+    target = supervision.target[valid].flatten(1)
+    entropy = torch.special.entr(target).sum(dim=1)
+    return (-(target * log_student).sum(dim=1) - entropy).mean()
+
+
+def loss_terms(
+    logits: torch.Tensor, truth: Supervision, teachers: dict[str, Supervision], weights: dict[str, float]
+) -> dict[str, torch.Tensor]:
+    """`truth`, each teacher's name, and `total` = weighted sum; L of Khan et al. 2024 with per-term means (no batch-size effect)."""
+    terms = {"truth": divergence(logits, truth)}
+    terms |= {name: divergence(logits, supervision) for name, supervision in teachers.items()}
+    total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    return {"total": total, **terms}

@@ -1,0 +1,53 @@
+"""Poses of annotated people by any network: crop of the plain box, forward, decode. Torch or ONNX Runtime is the caller's business."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.crops import crop
+from pipeline.frames import regions_of_boxes
+from pipeline.outputs import keypoints, maps_and_scores
+from pipeline.people.people import People
+from pipeline.people.pictures import read_picture, safe_path
+from pipeline.spec import NetworkSpec
+
+Forward = Callable[[np.ndarray], np.ndarray]
+"""RGB crops uint8 (N, H, W, 3) to raw maps float32 (N, K, h, w)."""
+
+
+def predict(
+    forward: Forward, spec: NetworkSpec, people: People, images: Path, batch: int, advance: Callable[[int], object]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) in image pixels, NaN where there is none, and confidences (N, K) of all people; `advance` counts them."""
+    affines = spec.input_from_image(regions_of_boxes(people.box))
+    points = np.full((len(people), len(spec.skeleton), 2), np.nan)
+    confidence = np.zeros((len(people), len(spec.skeleton)))
+    for rows, crops in _batches(spec, people, images, affines, batch):
+        raw = forward(crops)
+        maps, score = maps_and_scores(raw, spec.kind)
+        back = spec.image_from_target(regions_of_boxes(people.box[rows]), (maps.shape[3], maps.shape[2]))
+        points[rows] = keypoints(maps, back, spec.kind, spec.affine)
+        confidence[rows] = score
+        advance(len(rows))
+    return points, confidence
+
+
+def _batches(
+    spec: NetworkSpec, people: People, images: Path, affines: np.ndarray, batch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    rows: list[int] = []
+    crops: list[np.ndarray] = []
+    order = np.argsort(people.image, kind="stable")
+    image, picture = None, np.empty((0, 0, 3), np.uint8)
+    for row in order.tolist():
+        if people.image[row] != image:
+            image = people.image[row]
+            picture = read_picture(safe_path(images, image), people.image_wh[row])
+        rows.append(row)
+        crops.append(crop(picture, affines[row : row + 1], spec.input_wh))
+        if len(rows) == batch:
+            yield np.array(rows), np.concatenate(crops)
+            rows, crops = [], []
+    if rows:
+        yield np.array(rows), np.concatenate(crops)

@@ -1,0 +1,164 @@
+"""Stage two, `distill`: one student of the unified skeleton from the stores and the labels there are. Arms are settings of it."""
+
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from cache.reader import TargetStore, open_targets, verify
+from pipeline.errors import UserError
+from pipeline.networks.build import PyramidSettings, Student, save_student
+from pipeline.people.people import People
+from pipeline.spec import NetworkSpec, parse_spec
+from stages.datasets import TRAIN, DatasetSettings, dataset_settings, load_people, load_views, named, unified
+from stages.params import parse, settings
+from stages.teachers import store_path, teach_command, teacher_settings
+from stages.training import (
+    Device,
+    Task,
+    TrainingSettings,
+    discard_checkpoint,
+    torch_device,
+    train,
+    validate,
+    write_curve,
+)
+from stages.training_data import Source
+
+STUDENTS = Path("data/students")
+IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    width: Annotated[int, Ge(8)] = 32
+    depth: Annotated[int, Ge(1)] = 1
+    """Of the network, see pipeline.networks.pyramid."""
+    input: tuple[int, int] = (128, 96)
+    """Height and width of the student's crops, multiples of 32."""
+    padding: Annotated[float, Ge(1), Le(2)] = 1.25
+    weights: Literal["fixed"] = "fixed"
+    """How the teachers' total is shared out: `fixed` as in `terms`."""
+    terms: dict[str, float] = field(default_factory=lambda: {"truth": 0.3, "coco": 0.25, "mpii": 0.45})
+    """Weight of the labels and of each teacher; the defaults are those of Khan et al. 2024."""
+    score_floor: Annotated[float, Ge(0), Le(1)] = 0.2
+    """Teacher keypoints of a lower score are not learned from."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """TrainingSettings that differ from the defaults."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One student: which datasets' people and labels, which teachers, and in which views."""
+
+    datasets: list[str]
+    teachers: list[str] = field(default_factory=list)
+    views: Literal["replayed", "fresh"] = "replayed"
+    """`fresh` draws a new view each time, which only a student without teachers can."""
+
+
+def arms(params: dict[str, Any]) -> dict[str, Arm]:
+    """All students by name, those with teachers first."""
+    found = {}
+    for section in ("students", "baselines"):
+        for name, values in (params.get(section) or {}).items():
+            found[str(name)] = parse(values, f"{section}.{name}", Arm)
+    if not found:
+        raise UserError("params.yaml: students: expected at least one, found none: see params/ for examples")
+    return found
+
+
+def run(
+    params: dict[str, Any],
+    student: str | None = None,
+    device: Device = "auto",
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train one arm (the first by default) and write data/students/<name>."""
+    known = arms(params)
+    name = student or next(iter(known))
+    if name not in known:
+        raise UserError(f"params.yaml: unknown student `{name}`: expected one of {', '.join(known)}")
+    task, datasets = _task(params, name, known[name])
+    trained = train(task, torch_device(device), resume, say)
+    people = sum(int(source.people.use.sum()) for source in task.sources)
+    say(f"student {name}: {task.settings.steps} steps over {people} people in {trained.seconds:.0f} s")
+    scores = validate(trained.network, task.spec, datasets, say)
+    place = STUDENTS / name
+    aside = place.with_name(name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    more = {"arm": vars(known[name]), "validation": scores, "seconds": round(trained.seconds, 1)}
+    save_student(Student(trained.network, task.network, task.spec), aside, more)
+    write_curve(trained.curve, aside / "curve.csv")
+    shutil.rmtree(place, ignore_errors=True)
+    aside.rename(place)
+    discard_checkpoint(task.name)
+    say(f"{place}: written")
+
+
+def student_spec(params: dict[str, Any], chosen: DistillSettings) -> NetworkSpec:
+    """What every student of these parameters wants and says."""
+    values: dict[str, object] = {
+        "skeleton": "unified",
+        "input": list(chosen.input),
+        "color": "rgb",
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "padding": chosen.padding,
+        "affine": "udp",
+        "kind": "heatmap_logits",
+    }
+    return parse_spec(values, "params.yaml: distill", unified(dataset_settings(params)))
+
+
+def _task(params: dict[str, Any], name: str, arm: Arm) -> tuple[Task, dict[str, DatasetSettings]]:
+    datasets = dataset_settings(params)
+    chosen = settings(params, "distill", DistillSettings)
+    training = parse(chosen.training, "distill.training", TrainingSettings)
+    if any(side % 32 for side in chosen.input):
+        raise UserError(f"params.yaml: distill.input: expected multiples of 32, found {list(chosen.input)}")
+    if arm.teachers and arm.views == "fresh":
+        raise UserError(f"params.yaml: students.{name}: teachers have seen the replayed views only: use `views: replayed`")
+    weights = {term: chosen.terms.get(term, math.nan) for term in ("truth", *arm.teachers)}
+    for term, weight in weights.items():
+        if not weight >= 0:
+            raise UserError(f"params.yaml: distill.terms.{term}: expected a weight of at least 0, found {chosen.terms.get(term)}")
+    teachers = {teacher: teacher_settings(params, teacher).spec.skeleton for teacher in arm.teachers}
+    sources = []
+    for dataset in arm.datasets:
+        there = named(datasets, dataset)
+        if there.train is None:
+            raise UserError(f"params.yaml: students.{name}.datasets: {dataset} has no `train` part")
+        people = load_people(dataset, TRAIN)
+        stores = {teacher: _open(teacher, dataset, people) for teacher in arm.teachers}
+        sources.append(Source(dataset, there.images(TRAIN), people, load_views(dataset, TRAIN, people), stores))
+    task = Task(
+        name=f"student-{name}",
+        network=PyramidSettings(chosen.width, chosen.depth),
+        spec=student_spec(params, chosen),
+        sources=sources,
+        teachers=teachers,
+        weights=weights,
+        floor=chosen.score_floor,
+        fresh=arm.views == "fresh",
+        settings=training,
+        seed=int(params.get("seed", 0)),
+    )
+    return task, {dataset: datasets[dataset] for dataset in arm.datasets}
+
+
+def _open(teacher: str, dataset: str, people: People) -> TargetStore:
+    """A store that is complete, of these people, and byte for byte what was written."""
+    path = store_path(teacher, dataset, TRAIN)
+    again = teach_command(teacher)
+    store = open_targets(path, again, people.person)
+    problems = verify(path)
+    if problems:
+        raise UserError(f"{path}: {problems[0]}{' and more' if len(problems) > 1 else ''}: run `{again}`, which rebuilds what is damaged")
+    return store

@@ -1,0 +1,281 @@
+"""Training as `fit` and `distill` share it: sources, supervision per batch, checkpoint and resume, the curve, the validation score."""
+
+import csv
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import nn
+
+from cache.files import sha256
+from cache.layout import canonical
+from pipeline.errors import UserError
+from pipeline.networks.build import PyramidSettings, build
+from pipeline.predict import predict
+from pipeline.skeletons import Skeleton
+from pipeline.spec import NetworkSpec
+from pipeline.training.augment import cut_out, recolored
+from pipeline.training.batch import LoadedBatch, network_input, teacher_in_frame, truth_in_frame
+from pipeline.training.trainer import Recipe, Trainer, TrainingBatch
+from stages.datasets import VALIDATION, DatasetSettings, load_people, table_path
+from stages.progress import progress
+from stages.scores import accuracy, poses_of
+from stages.training_data import Geometry, Loader, Source
+
+CHECKPOINTS = Path("data/checkpoints")
+APPEARANCE = 3
+"""Stream of randomness, beside those of stages.training_data."""
+
+Share = Annotated[float, Ge(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+Device = Literal["auto", "cuda", "cpu"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The recipe, shared by teachers and students."""
+
+    steps: Annotated[int, Ge(2)] = 1000
+    batch: Annotated[int, Ge(2)] = 16
+    learning_rate: Positive = 0.01
+    """Peak of the one-cycle schedule, AdamW."""
+    warm_up: Annotated[float, Gt(0), Le(0.9)] = 0.15
+    weight_decay: Annotated[float, Ge(0)] = 0.05
+    clip: Positive = 5.0
+    average: Annotated[float, Ge(0), Le(0.99999)] = 0.98
+    """Decay of the moving average of weights, which is the network that is kept."""
+    settle: Share = 0.1
+    """Share of the steps, at the end, with plain and weak views only."""
+    sigma: Positive = 0.8
+    """Of the labels' Gaussians, in heatmap pixels."""
+    scale: Share = 0.15
+    shift: Share = 0.05
+    """Largest jitter of a view, as a share of its size."""
+    flip: Share = 0.5
+    color: Share = 0.3
+    cut_out: Share = 0.5
+    """Probability of a hole."""
+    workers: Annotated[int, Ge(1), Le(64)] = 1
+    """Threads that read ahead."""
+    picture_memory: Annotated[float, Ge(0.01)] = 0.5
+    """Gigabytes of decoded pictures kept."""
+    checkpoint_seconds: Annotated[float, Ge(0)] = 60.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what, with every input resolved."""
+
+    name: str
+    network: PyramidSettings
+    spec: NetworkSpec
+    sources: list[Source]
+    teachers: dict[str, Skeleton]
+    weights: dict[str, float]
+    """Of `truth` and of each teacher."""
+    floor: float
+    """Teacher scores up to this do not count."""
+    fresh: bool
+    """Fresh views each time instead of the replayed ones."""
+    settings: TrainingSettings
+    seed: int
+
+    def fingerprint(self, people: str) -> str:
+        """Of everything the trained weights follow from, the project's code included."""
+        inputs = {
+            "name": self.name,
+            "network": vars(self.network),
+            "spec": repr(self.spec),
+            "stores": {s.name: {t: store.fingerprint for t, store in s.stores.items()} for s in self.sources},
+            "weights": self.weights,
+            "floor": self.floor,
+            "fresh": self.fresh,
+            "settings": vars(self.settings),
+            "seed": self.seed,
+            "people": people,
+            "code": code_digest(),
+        }
+        return hashlib.sha256(canonical(inputs)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The averaged network, in evaluation mode on the CPU, and how it got there."""
+
+    network: nn.Module
+    curve: list[dict[str, float]]
+    seconds: float
+
+
+def code_digest() -> str:
+    """sha256 over this project's source files that a training runs through."""
+    root = Path(__file__).parent.parent
+    files = sorted(file for room in ("pipeline", "cache", "stages") for file in (root / room).rglob("*.py"))
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+
+def torch_device(device: Device) -> torch.device:
+    """The device asked for; UserError for a CUDA that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, torch finds none: install a CUDA build of torch, or use `--device cpu`")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], None]) -> Trained:
+    """Train to the end, going on from this task's checkpoint if there is one. Ctrl-C saves before it stops.
+
+    A checkpoint of other settings, inputs or code is left aside with a line that says so; `resume` takes it all the same.
+    """
+    torch.manual_seed(task.seed)
+    network = build(task.network, len(task.spec.skeleton)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    chosen = task.settings
+    recipe = Recipe(
+        chosen.steps, chosen.learning_rate, chosen.warm_up, chosen.weight_decay, chosen.clip, chosen.average
+    )
+    trainer = Trainer(network, recipe, task.weights)
+    fingerprint = task.fingerprint(_people_digest(task))
+    checkpoint = CHECKPOINTS / f"{task.name}.pt"
+    curve, before = _restore(trainer, checkpoint, fingerprint, resume, say)
+    start = time.monotonic() - before
+    saved = time.monotonic()
+
+    def save() -> None:
+        state = {"fingerprint": fingerprint, "trainer": trainer.state(), "curve": curve, "seconds": time.monotonic() - start}
+        aside = checkpoint.with_name(checkpoint.name + ".partial")
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, aside)
+        os.replace(aside, checkpoint)
+
+    sums: dict[str, float] = {}
+    every = max(1, chosen.steps // 100)
+    with progress(chosen.steps, f"training {task.name} on {device}", "steps") as bar:
+        bar.update(trainer.steps_done)
+        try:
+            for batch in _batches(task, trainer.steps_done, device):
+                terms = trainer.step(batch)
+                sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+                bar.update(1)
+                if trainer.steps_done % every == 0:
+                    means = {name: value / every for name, value in sums.items()}
+                    curve.append({"step": float(trainer.steps_done), **means})
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
+                    sums = {}
+                    if time.monotonic() - saved > chosen.checkpoint_seconds:
+                        save()
+                        saved = time.monotonic()
+        except KeyboardInterrupt:
+            save()
+            raise
+    averaged = trainer.average.module.to("cpu").eval()
+    seconds = time.monotonic() - start
+    save()
+    return Trained(averaged, curve, seconds)
+
+
+def discard_checkpoint(name: str) -> None:
+    """Once the result is in its place the checkpoint has served."""
+    (CHECKPOINTS / f"{name}.pt").unlink(missing_ok=True)
+
+
+def write_curve(curve: list[dict[str, float]], path: Path) -> None:
+    """Loss terms over steps as CSV, for `dvc plots`."""
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(curve[0]) if curve else ["step"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
+
+
+def forward_of(network: nn.Module, spec: NetworkSpec) -> Callable[[np.ndarray], np.ndarray]:
+    """A torch network as pipeline.predict wants it."""
+    device = next(network.parameters()).device
+
+    def forward(crops: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.from_numpy(spec.normalised(crops)).to(device)).float().cpu().numpy()
+
+    return forward
+
+
+def validate(
+    network: nn.Module, spec: NetworkSpec, datasets: dict[str, DatasetSettings], say: Callable[[str], None]
+) -> dict[str, float]:
+    """What the network reaches on the validation people of each dataset, 0 to 100."""
+    scores = {}
+    for name, dataset in datasets.items():
+        people = load_people(name, VALIDATION)
+        people = people.rows(people.use)
+        if not len(people):
+            continue
+        points, confidence = predict(forward_of(network, spec), spec, people, dataset.images(VALIDATION), 64, lambda n: None)
+        truth = load_people(name, VALIDATION)
+        what, value = accuracy(dataset, truth, poses_of(people, spec.skeleton, points, confidence))
+        scores[name] = value
+        say(f"  validation on {name}: {what} {value:.1f} ({len(people)} people)")
+    return scores
+
+
+def _batches(task: Task, first: int, device: torch.device) -> Iterator[TrainingBatch]:
+    chosen = task.settings
+    geometry = Geometry(
+        fresh=task.fresh,
+        settle=round(chosen.steps * (1 - chosen.settle)),
+        scale=chosen.scale,
+        shift=chosen.shift,
+        flip=chosen.flip,
+    )
+    loader = Loader(task.sources, task.spec, chosen.batch, geometry, task.seed, chosen.picture_memory * 1e9)
+    for step, loaded in enumerate(loader.stream(first, chosen.steps, chosen.workers), first):
+        yield _to_device(task, loaded, step, device)
+
+
+def _to_device(task: Task, loaded: LoadedBatch, step: int, device: torch.device) -> TrainingBatch:
+    chosen, spec = task.settings, task.spec
+    wh = target_wh(spec)
+    stream = np.random.SeedSequence([task.seed, APPEARANCE, step]).generate_state(1, np.uint64)[0]
+    random = torch.Generator().manual_seed(int(stream >> np.uint64(1)))
+    crops = recolored(torch.from_numpy(loaded.crops).to(device), chosen.color, random)
+    inputs = network_input(cut_out(crops, chosen.cut_out, random), spec)
+    teachers = {
+        name: teacher_in_frame(loaded, loaded.targets[name], skeleton, spec, wh, task.floor, device)
+        for name, skeleton in task.teachers.items()
+    }
+    return TrainingBatch(inputs, truth_in_frame(loaded, spec, wh, chosen.sigma, device), teachers, loaded.people)
+
+
+def target_wh(spec: NetworkSpec) -> tuple[int, int]:
+    """Width and height of the maps of our own networks: a quarter of the input."""
+    return spec.input_wh[0] // 4, spec.input_wh[1] // 4
+
+
+def _restore(
+    trainer: Trainer, checkpoint: Path, fingerprint: str, resume: bool, say: Callable[[str], None]
+) -> tuple[list[dict[str, float]], float]:
+    if not checkpoint.is_file():
+        return [], 0.0
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        known = state["fingerprint"] == fingerprint
+        if known or resume:
+            trainer.restore(state["trainer"])
+    except Exception as error:
+        aside = checkpoint.with_suffix(".unreadable")
+        os.replace(checkpoint, aside)
+        say(f"{checkpoint} is not readable ({type(error).__name__}): kept as {aside}, training starts anew")
+        return [], 0.0
+    if not known and not resume:
+        say(f"{checkpoint} is of other settings, inputs or code: training starts anew (`--resume` goes on from it)")
+        return [], 0.0
+    say(f"going on from {checkpoint}, step {trainer.steps_done}")
+    return list(state["curve"]), float(state["seconds"])
+
+
+def _people_digest(task: Task) -> str:
+    files = [table_path(s.name, "train", what) for s in task.sources for what in ("people", "views")]
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
