@@ -90,6 +90,43 @@ def distill(
     distill.run(load_params(), student, device, resume)
 
 
+@app.command()
+def evaluate(
+    student: Annotated[str | None, typer.Option(help="Only this student, and the teachers.", show_default=False)] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """COCO AP, MPII PCKh and Halpe AP of students and teachers: results/metrics.json, a table, overlay pictures."""
+    from stages import evaluate
+    from stages.params import load_params
+
+    evaluate.run(load_params(), student, device)
+
+
+@app.command()
+def export(
+    student: Annotated[str | None, typer.Option(help="A trained student; by default the first.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to; by default data/students/NAME.onnx.", show_default=False)] = None,
+) -> None:
+    """A student as ONNX, any batch size, checked against torch."""
+    from stages import export
+    from stages.params import load_params
+
+    export.run(load_params(), student, out)
+
+
+@app.command()
+def show(
+    person: Annotated[int, typer.Argument(help="A person's id in its dataset.")],
+    dataset: Annotated[str, typer.Option(help="The dataset of params.yaml the person is in.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Picture to write; by default show-DATASET-PERSON.png.", show_default=False)] = None,
+) -> None:
+    """One person's views, the truth and the teachers' maps in one picture."""
+    from stages import show
+    from stages.params import load_params
+
+    show.run(load_params(), person, dataset, out)
+
+
 @cache.command("info")
 def cache_info(path: Path) -> None:
     """What a target store holds and what it was made from."""

@@ -1,9 +1,11 @@
-"""Draws the sample dataset into a folder: which pictures there are, in parallel, written aside and put in place at the end."""
+"""Draws the sample dataset: which pictures there are, in parallel, written aside and put in place at the end."""
 
 import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 import zlib
 from collections.abc import Sequence
@@ -60,13 +62,13 @@ class SampleSettings:
             if not number or (name != "mixing" and not isinstance(value, int)) or not low <= value <= high:
                 kind = "a number" if name == "mixing" else "a whole number"
                 raise UserError(f"sample: `{name}` must be {kind} from {low} to {high}, found {value!r}")
-        if not self.folder or not Path(self.folder).name:
-            raise UserError(f"sample: `folder` must name a folder to create, found {self.folder!r}")
+        if not isinstance(self.folder, str) or Path(self.folder).name in ("", ".."):
+            raise UserError(f"sample: `folder` must be a folder to create, found {self.folder!r}")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of one of the datasets: its pictures are numbered from `first` in `pictures`, a folder inside the sample's."""
+    """A part of one dataset: its pictures are numbered from `first` in `pictures`, a folder inside the sample's."""
 
     name: str
     pictures: str
@@ -98,6 +100,22 @@ def draw_picture(job: tuple[Part, int], settings: SampleSettings, folder: Path) 
     return drawn
 
 
+def start_worker() -> None:
+    """Draw on one thread, leave Ctrl-C to the main process, and do not outlive it."""
+    # OpenCV's own threads would only fight for the cores that the other processes use.
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Wait until the main process is gone, however it went, and end this one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def draw_parts(settings: SampleSettings, folder: Path) -> dict[Part, list[Drawn]]:
     """Every picture of every part, written below `folder`; parts and pictures in a fixed order."""
     jobs = [(part, index) for part in TRAIN for index in range(settings.train)]
@@ -107,15 +125,16 @@ def draw_parts(settings: SampleSettings, folder: Path) -> dict[Part, list[Drawn]
 
     workers = min(settings.workers or os.cpu_count() or 1, len(jobs))
     parts: dict[Part, list[Drawn]] = {part: [] for part in (*TRAIN, *TEST)}
-    # Every process draws on one thread: OpenCV's own threads would only fight for the same cores.
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
-    ) as pool:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    try:
         results = pool.map(partial(draw_picture, settings=settings, folder=folder), jobs, chunksize=16)
         with progress(len(jobs), "sample", "pictures") as bar:
             for (part, _), drawn in zip(jobs, results, strict=True):
                 parts[part].append(drawn)
                 bar.update()
+    finally:
+        # After an error or Ctrl-C nobody wants the pictures that still wait.
+        pool.shutdown(cancel_futures=True)
     return parts
 
 
@@ -136,7 +155,7 @@ def write_annotations(folder: Path, parts: dict[Part, list[Drawn]]) -> None:
 
 
 def write_mat(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a MATLAB 5 file without the date that SciPy puts into its header, so that the same arrays give the same bytes."""
+    """Write a MATLAB 5 file without the date SciPy puts into its header: the same arrays give the same bytes."""
     scipy.io.savemat(path, arrays, do_compression=True)
     header = b"MATLAB 5.0 MAT-file, written by pipeline data sample".ljust(116)
     path.write_bytes(header + path.read_bytes()[len(header) :])
@@ -145,10 +164,15 @@ def write_mat(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def check_place(folder: Path) -> None:
     """UserError where the folder exists and is not a sample, because it is going to be replaced."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"sample: {folder} is a file, expected a folder or nothing: pass another --folder")
+        raise UserError(
+            f"sample: {folder} is a file, expected a folder or nothing: name another sample.folder in params.yaml"
+        )
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in DATASETS) if folder.is_dir() else []
     if foreign:
-        raise UserError(f"sample: {folder} holds `{foreign[0]}`, which is no part of a sample, and would be deleted: pass another --folder")
+        raise UserError(
+            f"sample: {folder} would be replaced, but holds `{foreign[0]}`, which is no part of a sample: "
+            "name another sample.folder in params.yaml"
+        )
 
 
 def put_in_place(partial_folder: Path, folder: Path) -> None:

@@ -1,0 +1,117 @@
+"""Picture files: safe paths, decoding to RGB in the annotated orientation, sizes. No annotations, no crops."""
+
+import os
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.people.parse import Phrase, fail, file_name, read_bytes, reason
+
+JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+
+
+def safe_path(folder: str | os.PathLike[str], name: str) -> Path:
+    """`folder / name`; UserError where that is outside the folder: absolute, by `..`, or through a link."""
+    file_name(name, str(folder))
+    path = Path(folder) / name
+    try:
+        inside = path.resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: expected a picture {name!r}, found {reason(error)}") from error
+    if not inside:
+        fail(str(folder), "a file name inside the picture folder", name)
+    return path
+
+
+def read_picture(path: str | os.PathLike[str], wh: tuple[int, int] | np.ndarray | None = None) -> np.ndarray:
+    """uint8 (H, W, 3) RGB of any picture OpenCV decodes; grey, alpha and 16-bit ones are converted.
+
+    The annotated (width, height) decides whether EXIF orientation applies: as stored if that fits, else turned if that
+    fits, else UserError. Without a size, or with (0, 0), it applies, as in OpenCV's imread, which MPII's tools use.
+    UserError names the file that is missing, empty, cut short or broken.
+    """
+    data = read_bytes(path)
+    if is_cut_short(data):
+        raise UserError(f"{path}: expected a whole picture, found {len(data)} bytes without its end")
+    if wh is None or not np.any(wh):
+        return decode(data, path, oriented=True)
+    width, height = int(wh[0]), int(wh[1])
+    picture = decode(data, path, oriented=False)
+    stored = picture.shape[1::-1]
+    if stored != (width, height):
+        picture = decode(data, path, oriented=True)
+    if picture.shape[1::-1] != (width, height):
+        found = Phrase(f"{stored[0]} x {stored[1]}")
+        fail(str(path), f"a picture of {width} x {height} pixels, as annotated", found)
+    return picture
+
+
+def decode(data: bytes, path: str | os.PathLike[str], oriented: bool) -> np.ndarray:
+    """uint8 (H, W, 3) RGB; `oriented`: turned as EXIF says."""
+    flags = cv2.IMREAD_COLOR if oriented else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise UserError(f"{path}: expected a picture, found {reason(error)}") from error
+    if picture is None:
+        raise UserError(f"{path}: expected a picture, found {len(data)} bytes that are none")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height as `read_picture(path)` returns it; from the header alone unless the file carries EXIF."""
+    size = header_size(read_bytes(path))
+    if size is None:
+        height, width = read_picture(path).shape[:2]
+        return width, height
+    return size
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG or PNG without EXIF, None where only decoding tells."""
+    if data.startswith(PNG) and len(data) >= 24 and b"eXIf" not in data:
+        width, height = struct.unpack(">II", data[16:24])
+        return int(width), int(height)
+    size = None
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xE1:
+            return None
+        # Start-of-frame markers are C0-CF without DHT, JPG and DAC (ITU T.81, table B.1).
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and end - start >= 5:
+            height, width = struct.unpack(">HH", data[start + 1 : start + 5])
+            size = (int(width), int(height)) if width and height else None
+    return size
+
+
+def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
+    """Marker, payload start and end of each JPEG segment, up to and with the start of scan; [] for other files."""
+    segments: list[tuple[int, int, int]] = []
+    at = 2
+    while data.startswith(JPEG) and at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        segments.append((marker, at + 4, at + 2 + length))
+        if marker == 0xDA:
+            break
+        at += 2 + length
+    return segments
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Does a JPEG or PNG lack its end mark? Others: False.
+
+    OpenCV 5 refuses such bytes as well, but not such files (imread fills the rest with grey), and prints about it.
+    """
+    if data.startswith(PNG):
+        return b"IEND" not in data
+    if data.startswith(JPEG):
+        segments = jpeg_segments(data)
+        # Looked for behind the start of scan, since a thumbnail in EXIF has an end mark of its own.
+        return not segments or segments[-1][0] != 0xDA or data.find(b"\xff\xd9", segments[-1][2]) < 0
+    return False

@@ -1,0 +1,154 @@
+"""COCO's keypoint average precision (OKS) through pycocotools, and the person score it ranks by. No inference."""
+
+import contextlib
+import io
+import os
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.people.coco import PERSON, read_coco, read_coco_pictures
+from pipeline.people.parse import Phrase, fail, field, number, numbers, read_json, whole
+from pipeline.people.people import People
+from pipeline.scores.poses import Poses, keypoints_as
+from pipeline.skeletons import COCO17, Skeleton
+
+METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+"""In the order of pycocotools' `summarize` for keypoints."""
+
+FAR = 1e7
+"""Where a keypoint that isn't predicted is put, in pixels: its similarity is exp(-huge) = 0."""
+
+
+def keypoint_ap(truth: People, poses: Poses, keypoints: tuple[str, ...] | None = None) -> dict[str, float]:
+    """METRICS on 0-1, NaN where no truth counts; over the truth's keypoints, or those named.
+
+    All of truth's rows take part: crowds and people without an evaluated label excuse detections, as COCO does.
+    Pictures are those of the truth and of the poses: a pose on a picture without people is a false one. Keypoints are
+    matched by name; one that the predicting skeleton lacks, or that is NaN, counts as missing: it lies too far away to
+    score, and has no part in the pose's area.
+    UserError on keypoints the truth lacks and on scores that are not finite.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    evaluated = Skeleton("evaluated", truth.skeleton.keypoints if keypoints is None else tuple(keypoints))
+    lacking = [k for k in evaluated.keypoints if k not in truth.skeleton.keypoints]
+    if lacking:
+        raise UserError(f"evaluated keypoints: expected ones of {truth.skeleton.name}, found {', '.join(lacking)}")
+    if not np.isfinite(poses.score).all():
+        row = int(np.flatnonzero(~np.isfinite(poses.score))[0])
+        raise UserError(f"scores of poses: expected finite numbers, found {poses.score[row]} in row {row}")
+    image_ids = sorted({*truth.image_id.tolist(), *poses.image_id.tolist()})
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress and its table
+        evaluation = COCOeval(
+            index(truth_annotations(truth, evaluated), image_ids),
+            index(pose_annotations(poses, evaluated), image_ids),
+            "keypoints",
+        )
+        evaluation.params.kpt_oks_sigmas = evaluated.sigmas
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    values = [float(value) if value >= 0 else float("nan") for value in evaluation.stats]
+    return dict(zip(METRICS, values, strict=True))
+
+
+def index(annotations: list[dict[str, Any]], image_ids: list[int]) -> Any:
+    """A pycocotools COCO object of these annotations."""
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    images = [{"id": image_id} for image_id in image_ids]
+    coco.dataset = {"images": images, "annotations": annotations, "categories": [{"id": PERSON, "name": "person"}]}
+    coco.createIndex()
+    return coco
+
+
+def truth_annotations(truth: People, evaluated: Skeleton) -> list[dict[str, Any]]:
+    """COCO annotations of all people, restricted to the evaluated keypoints."""
+    positions = evaluated.positions_in(truth.skeleton)
+    labelled = truth.labelled[:, positions]
+    triplets = np.dstack([truth.keypoints[:, positions], 2.0 * labelled]).reshape(len(truth), 3 * len(evaluated))
+    return [
+        {
+            "id": row + 1,  # pycocotools takes a match with id 0 for none
+            "image_id": int(truth.image_id[row]),
+            "category_id": PERSON,
+            "bbox": truth.box[row].tolist(),
+            "area": float(truth.area[row]),
+            "iscrowd": int(truth.crowd[row]),
+            "num_keypoints": int(labelled[row].sum()),
+            "keypoints": triplets[row].tolist(),
+        }
+        for row in range(len(truth))
+    ]
+
+
+def pose_annotations(poses: Poses, evaluated: Skeleton) -> list[dict[str, Any]]:
+    """COCO results; the area is that of the box around the predicted keypoints, as pycocotools' `loadRes` takes it."""
+    points = keypoints_as(poses, evaluated.keypoints)
+    missing = ~np.isfinite(points).all(axis=2, keepdims=True)
+    low = np.where(missing, np.inf, points).min(axis=1)
+    high = np.where(missing, -np.inf, points).max(axis=1)
+    side = np.where(missing.all(axis=1), 0.0, high - np.where(np.isfinite(low), low, 0.0))
+    triplets = np.dstack([np.where(missing, FAR, points), np.ones(points.shape[:2])]).reshape(
+        len(poses), 3 * len(evaluated)
+    )
+    return [
+        {
+            "id": row + 1,
+            "image_id": int(poses.image_id[row]),
+            "category_id": PERSON,
+            "score": float(poses.score[row]),
+            "area": float(side[row, 0] * side[row, 1]),
+            "keypoints": triplets[row].tolist(),
+        }
+        for row in range(len(poses))
+    ]
+
+
+def keypoint_ap_files(
+    truth_json: str | os.PathLike[str], results_json: str | os.PathLike[str], skeleton: Skeleton = COCO17
+) -> dict[str, float]:
+    """`keypoint_ap` of a COCO truth file and a COCO results file; UserError on malformed files or unknown pictures."""
+    poses = read_results(results_json, skeleton)
+    known = read_coco_pictures(truth_json)
+    unknown = [image_id for image_id in poses.image_id.tolist() if image_id not in known]
+    if unknown:
+        fail(str(results_json), f"poses on the pictures of {truth_json}", Phrase(f"image_id {unknown[0]}"))
+    return keypoint_ap(read_coco(truth_json, skeleton), poses)
+
+
+def read_results(path: str | os.PathLike[str], skeleton: Skeleton = COCO17) -> Poses:
+    """The poses of a COCO keypoint results file: image_id, category_id, keypoints (x, y, confidence), score."""
+    document = read_json(path)
+    if not isinstance(document, list):
+        fail(str(path), "a list of poses", document)
+    image_id, score, triplets = [], [], []
+    for row, entry in enumerate(document):
+        where = (path, "pose", row)
+        if field(entry, "category_id", where) != PERSON:
+            continue
+        image_id.append(whole(field(entry, "image_id", where), where, "`image_id`"))
+        score.append(number(field(entry, "score", where), where, "`score`"))
+        triplets.append(numbers(field(entry, "keypoints", where), 3 * len(skeleton), where, "`keypoints`"))
+    points = np.array(triplets).reshape(-1, len(skeleton), 3)
+    return Poses(
+        skeleton=skeleton,
+        image_id=np.array(image_id, np.int64),
+        keypoints=points[..., :2],
+        confidence=points[..., 2],
+        score=np.array(score, np.float64),
+        person=np.full(len(points), -1, np.int64),
+    )
+
+
+def person_score(confidence: np.ndarray, box_score: np.ndarray | float = 1.0, floor: float = 0.2) -> np.ndarray:
+    """Float (...,): mean of the keypoint confidences (..., K) above `floor`, 0 if none is, times the box score (...,).
+
+    The rescoring of top-down papers (HRNet, lib/dataset/coco.py, `in_vis_thre` 0.2).
+    """
+    counted = confidence > floor
+    total = np.where(counted, confidence, 0.0).sum(axis=-1)
+    return total / np.maximum(counted.sum(axis=-1), 1) * box_score

@@ -1,0 +1,48 @@
+"""Poses: what a network predicted, as arrays with one row per person. Not the truth, not a score."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.people.people import People
+from pipeline.skeletons import Skeleton
+
+
+@dataclass(frozen=True)
+class Poses:
+    """M predicted people in image pixels (centre of the first = (0, 0))."""
+
+    skeleton: Skeleton
+    image_id: np.ndarray
+    """int64 (M,)."""
+    keypoints: np.ndarray
+    """float64 (M, K, 2): x, y; NaN = not predicted."""
+    confidence: np.ndarray
+    """float64 (M, K), 0-1."""
+    score: np.ndarray
+    """float64 (M,): the whole person's; ranks people for average precision."""
+    person: np.ndarray
+    """int64 (M,): the People row's id the pose was predicted for, -1 where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+
+def keypoints_as(poses: Poses, keypoints: tuple[str, ...]) -> np.ndarray:
+    """Float64 (M, len(keypoints), 2): the predictions by name; NaN where the predicting skeleton lacks one."""
+    positions = Skeleton("wanted", keypoints).positions_in(poses.skeleton)
+    found = np.asarray(poses.keypoints, np.float64)[:, positions]
+    return np.where((positions >= 0)[None, :, None], found, np.nan)
+
+
+def keypoints_of_people(truth: People, poses: Poses, keypoints: tuple[str, ...]) -> np.ndarray:
+    """Float64 (N, len(keypoints), 2): each person's pose by id, NaN without one; of several the best-scored one."""
+    result = np.full((len(truth), len(keypoints), 2), np.nan)
+    if len(poses) == 0:
+        return result
+    order = np.lexsort((poses.score, poses.person))
+    ids = poses.person[order]
+    last = np.searchsorted(ids, truth.person, side="right") - 1
+    matched = (last >= 0) & (ids[np.maximum(last, 0)] == truth.person)
+    result[matched] = keypoints_as(poses, keypoints)[order[last[matched]]]
+    return result

@@ -1,0 +1,75 @@
+"""`pipeline show`: one person's views with the truth and the teachers' maps in one picture. Frame mistakes are seen here first."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cache.reader import open_targets
+from pipeline.crops import crop
+from pipeline.drawing import draw_maps, draw_pose, sheet
+from pipeline.errors import UserError
+from pipeline.frames import apply, compose, input_from_image
+from pipeline.outputs import keypoints
+from pipeline.people.people import People
+from pipeline.people.pictures import read_picture, safe_path
+from pipeline.targets.quantise import dequantise
+from stages.datasets import dataset_settings, load_people, load_views, named
+from stages.teachers import store_path, teach_command, teacher_settings
+
+CROP_WH = (192, 256)
+PADDING = 1.4
+
+
+def run(params: dict[str, Any], person: int, dataset: str, out: Path | None, say: Callable[[str], None] = print) -> None:
+    """Draw a person of a dataset and write the sheet; teachers without a store of that split are left out, with a line."""
+    there = named(dataset_settings(params), dataset)
+    split, people, row = _find(there.splits, dataset, person)
+    views = load_views(dataset, split, people)
+    picture = read_picture(safe_path(there.images(split), people.image[row]), people.image_wh[row])
+    display = input_from_image(views.regions(row, slice(None)), CROP_WH, PADDING, "classic")
+    crops = crop(picture, display, CROP_WH)
+    columns = {"truth": [_truth(people, row, crops[v], display[v]) for v in range(len(views))]}
+    for teacher in params.get("teachers") or {}:
+        path = store_path(teacher, dataset, split)
+        if not path.exists():
+            say(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
+            continue
+        store = open_targets(path, teach_command(teacher), people.person)
+        spec = teacher_settings(params, teacher).spec
+        block = store.read(slice(row, row + 1))
+        maps = dequantise(block.levels[0], block.peak[0])
+        points = keypoints(maps, block.image_from_target[0], spec.kind, spec.affine)
+        columns[f"teacher {teacher}"] = [
+            draw_pose(
+                draw_maps(crops[v], spec.skeleton, maps[v], compose(display[v], block.image_from_target[0, v])),
+                spec.skeleton,
+                apply(display[v], np.nan_to_num(points[v])),
+                block.score[0, v] > 0.2,
+            )
+            for v in range(len(views))
+        ]
+    rows = [[column[v] for column in columns.values()] for v in range(len(views))]
+    labels = [f"view {v}, {kind}, {views.rotation[row, v]:.0f} degrees" for v, kind in enumerate(views.kinds)]
+    place = out or Path(f"show-{dataset}-{person}.png")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(place), sheet(rows, list(columns), labels)[:, :, ::-1]):
+        raise UserError(f"{place}: cannot be written: name a .png or .jpg file with --out")
+    say(f"{place}: person {person} of {dataset} {split}, {people.image[row]}")
+
+
+def _truth(people: People, row: int, crop_: np.ndarray, crop_from_image: np.ndarray) -> np.ndarray:
+    return draw_pose(crop_, people.skeleton, apply(crop_from_image, people.keypoints[row]), people.labelled[row])
+
+
+def _find(splits: tuple[str, ...], dataset: str, person: int) -> tuple[str, People, int]:
+    for split in splits:
+        people = load_people(dataset, split)
+        at = np.flatnonzero(people.person == person)
+        if len(at):
+            return split, people, int(at[0])
+    some = load_people(dataset, splits[0])
+    examples = ", ".join(str(p) for p in some.person[some.use][:5])
+    raise UserError(f"{dataset}: no person {person} in {', '.join(splits)}: some there are {examples}")

@@ -1,0 +1,145 @@
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.people.coco import read_coco
+from pipeline.people.pictures import picture_size, read_picture, safe_path
+
+
+def encoded(picture, kind=".png"):
+    return cv2.imencode(kind, picture)[1].tobytes()
+
+
+def with_orientation(jpeg, orientation, thumbnail=b""):
+    """The JPEG with an EXIF segment that says so (tag 0x0112, EXIF 2.3 section 4.6.4)."""
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + bytes(4)
+    body = b"Exif\0\0" + tiff + thumbnail
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+@pytest.fixture
+def put(tmp_path):
+    def write(data, name="picture"):
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def gradient():
+    """Width 48, height 32, brighter to the right."""
+    return np.repeat(np.linspace(0, 255, 48)[None], 32, axis=0).round().astype(np.uint8)
+
+
+def test_colours_are_red_green_blue(put):
+    blue = np.zeros((4, 6, 3), np.uint8)
+    blue[..., 0] = 255  # OpenCV writes BGR
+    picture = read_picture(put(encoded(blue)), (6, 4))
+    assert picture.dtype == np.uint8 and picture.shape == (4, 6, 3)
+    assert picture[0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("kind", ["grey", "alpha", "16-bit", "16-bit grey"])
+def test_other_kinds_become_8_bit_rgb(put, gradient, kind):
+    picture = gradient if "grey" in kind else np.repeat(gradient[..., None], 4 if kind == "alpha" else 3, axis=2)
+    picture = picture.astype(np.uint16) * 257 if "16" in kind else picture
+    got = read_picture(put(encoded(picture)), (48, 32))
+    assert got.dtype == np.uint8 and got.shape == (32, 48, 3)
+    assert np.abs(got.astype(int) - gradient[..., None]).max() <= 1
+
+
+def test_the_annotated_size_decides_about_orientation(put, gradient):
+    path = put(with_orientation(encoded(gradient, ".jpg"), 6))  # 6: turn clockwise to view
+    stored = read_picture(path, (48, 32))
+    assert stored.shape == (32, 48, 3) and stored[16, 47].min() > 200 > 50 > stored[16, 0].max()
+    turned = read_picture(path, (32, 48))
+    assert turned.shape == (48, 32, 3) and turned[47, 16].min() > 200 > 50 > turned[0, 16].max()
+    for wh in (None, (0, 0), np.zeros(2, np.int32)):
+        assert np.array_equal(read_picture(path, wh), turned)
+    with pytest.raises(UserError, match=r"picture: expected a picture of 40 x 32 pixels, as annotated, found 48 x 32"):
+        read_picture(path, (40, 32))
+
+
+def test_half_a_turn_is_left_as_stored_where_the_size_is_annotated(put, gradient):
+    path = put(with_orientation(encoded(gradient, ".jpg"), 3))
+    assert read_picture(path, (48, 32))[0, 47].min() > 200
+    assert read_picture(path)[0, 0].min() > 200
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_size_from_the_header_is_that_of_the_picture(put, gradient, kind):
+    assert picture_size(put(encoded(gradient, kind))) == (48, 32)
+    assert picture_size(put(encoded(gradient.T.copy(), ".bmp"))) == (32, 48)
+
+
+def test_size_with_exif_is_the_turned_one(put, gradient):
+    path = put(with_orientation(encoded(gradient, ".jpg"), 8))
+    assert picture_size(path) == (32, 48) == read_picture(path).shape[1::-1]
+
+
+def test_a_jpeg_cut_short_is_refused_whatever_end_its_thumbnail_has(put):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8)
+    thumbnail = with_orientation(encoded(noise, ".jpg"), 1, thumbnail=encoded(noise[:8, :8], ".jpg"))
+    short = thumbnail[: len(thumbnail) * 3 // 4]
+    with pytest.raises(UserError, match=r"picture: expected a whole picture, found \d+ bytes without its end"):
+        read_picture(put(short), (96, 64))
+    assert read_picture(put(thumbnail), (96, 64)).shape == (64, 96, 3)
+
+
+def test_broken_files_are_errors_that_name_them(put, gradient, tmp_path):
+    jpeg, png = encoded(gradient, ".jpg"), encoded(gradient)
+    files = {
+        "empty": b"",
+        "text": b"hello",
+        "short jpeg": jpeg[: len(jpeg) * 2 // 3],
+        "jpeg header": jpeg[:20],
+        "two bytes": jpeg[:2],
+        "short png": png[: len(png) - 20],
+        "png signature": png[:8],
+    }
+    for name, data in files.items():
+        path = put(data, name)
+        for read in (lambda p: read_picture(p, (48, 32)), read_picture):
+            with pytest.raises(UserError, match=f"{name}: expected .* found"):
+                read(path)
+    assert read_picture(put(jpeg + b"trailing garbage"), (48, 32)).shape == (32, 48, 3)
+    with pytest.raises(UserError, match="none: expected a readable file"):
+        read_picture(tmp_path / "none")
+    with pytest.raises(UserError, match="readable"):
+        read_picture(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_size_of_any_prefix_is_known_or_refused(put, gradient, kind):
+    data = encoded(gradient, kind)
+    for length in range(0, len(data), 7):
+        try:
+            assert picture_size(put(data[:length])) == (48, 32)
+        except UserError as error:
+            assert "picture" in str(error)
+
+
+def test_paths_stay_in_the_folder(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "loop").symlink_to(folder / "loop")
+    assert safe_path(folder, "sub/a.jpg") == folder / "sub" / "a.jpg"
+    for name in ("/a.jpg", "../secret.jpg", "sub/../../secret.jpg", "link.jpg", "out/secret.jpg", "", ".", "a\0"):
+        with pytest.raises(UserError, match="pictures: expected"):
+            safe_path(folder, name)
+    (tmp_path / "short").symlink_to(folder)
+    assert safe_path(tmp_path / "short", "a.jpg") == tmp_path / "short" / "a.jpg"
+
+
+def test_the_real_pictures(real):
+    people = read_coco(real / "coco" / "person_keypoints.json")
+    for name, wh in dict(zip(people.image.tolist(), people.image_wh.tolist(), strict=True)).items():
+        path = safe_path(real / "coco" / "images", name)
+        assert read_picture(path, wh).shape[1::-1] == tuple(wh) == picture_size(path)
