@@ -9,6 +9,7 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Pose Fusion: one 2-D human pose student from several datasets' teachers, each of which looks at every picture once.",
@@ -22,10 +23,16 @@ app.add_typer(cache, name="cache")
 Device = Literal["auto", "cuda", "cpu"]
 TeacherName = Annotated[str, typer.Option(help="A teacher that params.yaml lists.", show_default=False)]
 DeviceOption = Annotated[Device, typer.Option(help="Where networks run; `auto` takes CUDA where it works and says so.")]
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on from the checkpoint even if settings, inputs or code have changed since."),
+]
 
 
 @app.callback()
-def main_options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def main_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
     """Options of every command."""
     if debug:
         os.environ["POSE_FUSION_DEBUG"] = "1"
@@ -50,6 +57,15 @@ def prepare(dataset: Annotated[str | None, typer.Option(help="Only this dataset.
 
 
 @app.command()
+def fit(teacher: TeacherName, device: DeviceOption = "auto", resume: ResumeOption = False) -> None:
+    """Train a teacher on its own dataset's labels and export it to ONNX: for the sample, or where there is no teacher yet."""
+    from stages import fit
+    from stages.params import load_params
+
+    fit.run(load_params(), teacher, device, resume)
+
+
+@app.command()
 def teach(
     teacher: TeacherName,
     device: DeviceOption = "auto",
@@ -63,23 +79,11 @@ def teach(
     teach.run(load_params(), teacher, device, batch, dry_run)
 
 
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on from the checkpoint even if settings, inputs or code have changed since.")
-]
-
-
-@app.command()
-def fit(teacher: TeacherName, device: DeviceOption = "auto", resume: ResumeOption = False) -> None:
-    """Train a teacher on its own dataset's labels and export it to ONNX: for the sample, or where there is no teacher yet."""
-    from stages import fit
-    from stages.params import load_params
-
-    fit.run(load_params(), teacher, device, resume)
-
-
 @app.command()
 def distill(
-    student: Annotated[str | None, typer.Option(help="A student or baseline of params.yaml; by default the first.", show_default=False)] = None,
+    student: Annotated[
+        str | None, typer.Option(help="A student or baseline of params.yaml; by default the first.", show_default=False)
+    ] = None,
     device: DeviceOption = "auto",
     resume: ResumeOption = False,
 ) -> None:
@@ -92,7 +96,9 @@ def distill(
 
 @app.command()
 def evaluate(
-    student: Annotated[str | None, typer.Option(help="Only this student, and the teachers.", show_default=False)] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Only this student, and the teachers.", show_default=False)
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """COCO AP, MPII PCKh and Halpe AP of students and teachers: results/metrics.json, a table, overlay pictures."""
@@ -104,8 +110,12 @@ def evaluate(
 
 @app.command()
 def export(
-    student: Annotated[str | None, typer.Option(help="A trained student; by default the first.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to; by default data/students/NAME.onnx.", show_default=False)] = None,
+    student: Annotated[
+        str | None, typer.Option(help="A trained student; by default the first.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to; by default data/students/NAME.onnx.", show_default=False)
+    ] = None,
 ) -> None:
     """A student as ONNX, any batch size, checked against torch."""
     from stages import export
@@ -117,8 +127,12 @@ def export(
 @app.command()
 def show(
     person: Annotated[int, typer.Argument(help="A person's id in its dataset.")],
-    dataset: Annotated[str, typer.Option(help="The dataset of params.yaml the person is in.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Picture to write; by default show-DATASET-PERSON.png.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="The dataset the person is in, where several have that id.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write; by default show-DATASET-PERSON.png.", show_default=False)
+    ] = None,
 ) -> None:
     """One person's views, the truth and the teachers' maps in one picture."""
     from stages import show

@@ -36,7 +36,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         document = json.loads((path / NAME).read_bytes())
         body = {"fingerprint": document["fingerprint"], "files": document["files"]}
-        whole = document.keys() == {"fingerprint", "files", "digest"} and document["digest"] == hashlib.sha256(canonical(body)).hexdigest()
+        whole = (
+            document.keys() == {"fingerprint", "files", "digest"}
+            and document["digest"] == hashlib.sha256(canonical(body)).hexdigest()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return document if whole else None
@@ -52,7 +55,13 @@ def problems(path: Path, files: dict[str, str]) -> list[Problem]:
             continue
         actual = sha256(path / file)
         if actual != digest:
-            found.append(Problem(file, f"swapped: holds the content of {owner[actual]}" if actual in owner else "damaged"))
+            found.append(
+                Problem(file, f"swapped: holds the content of {owner[actual]}" if actual in owner else "damaged")
+            )
     present = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-    found.extend(Problem(file, "foreign: not part of this store") for file in sorted(present) if file not in files and file != NAME)
+    found.extend(
+        Problem(file, "foreign: not part of this store")
+        for file in sorted(present)
+        if file not in files and file != NAME
+    )
     return found

@@ -1,6 +1,8 @@
 """Reading a complete target store. Refuses one that is unfinished, of other people, or not ours."""
 
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,13 @@ from cache.manifest import NAME, Problem, problems, read_manifest
 from pipeline.errors import UserError
 from pipeline.targets.block import TargetBlock
 
+BOUNDARIES_IN_MEMORY = 1024
 
-@dataclass(frozen=True)
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError)
+"""What Zarr and its codecs raise on damaged bytes and metadata."""
+
+
+@dataclass(frozen=True, eq=False)
 class TargetStore:
     """An open, complete store."""
 
@@ -27,21 +34,39 @@ class TargetStore:
         """Targets of a run of people: of one view (V = 1 in the block) or of all; fastest along chunk borders."""
         views = slice(None) if view is None else slice(view, view + 1)
         try:
-            return TargetBlock(
-                person=self._values("person", rows),
-                levels=self._values("heatmaps", (rows, views)),
-                peak=self._values("peak", (rows, views)),
-                score=self._values("score", (rows, views)),
-                image_from_target=self._values("image_from_target", (rows, views)),
-            )
-        except (OSError, ValueError, RuntimeError) as error:
+            levels = _values(self.group, "heatmaps", (rows, views))
+            person, *small = self._light(rows)
+            return TargetBlock(person, levels, *(values[:, views] for values in small))
+        except UNREADABLE as error:
             where = f"people {rows.start}-{rows.stop}"
-            raise UserError(f"{self.path}: {where} cannot be read ({error}): run `pipeline cache verify {self.path}`") from error
+            raise UserError(
+                f"{self.path}: {where} cannot be read ({_one_line(error)}): run `pipeline cache verify {self.path}`"
+            ) from error
 
-    def _values(self, name: str, selection: slice | tuple[slice, slice]) -> np.ndarray:
-        array = self.group[name]
-        assert isinstance(array, zarr.Array)
-        return np.asarray(array[selection])
+    def _light(self, rows: slice) -> list[np.ndarray]:
+        """The arrays beside the heatmaps; a boundary that was read lately is still in memory."""
+        boundaries = range(rows.start // self.layout.boundary, (rows.stop - 1) // self.layout.boundary + 1)
+        parts = [self._boundary(boundary) for boundary in boundaries]
+        first = self.layout.rows(boundaries[0]).start
+        inside = slice(rows.start - first, rows.stop - first)
+        return [
+            np.concatenate(values)[inside] if len(values) > 1 else values[0][inside]
+            for values in zip(*parts, strict=True)
+        ]
+
+    @functools.cached_property
+    def _boundary(self) -> Callable[[int], tuple[np.ndarray, ...]]:
+        return functools.lru_cache(maxsize=BOUNDARIES_IN_MEMORY)(self._read_boundary)
+
+    def _read_boundary(self, boundary: int) -> tuple[np.ndarray, ...]:
+        rows = self.layout.rows(boundary)
+        return tuple(_values(self.group, name, rows) for name in ("person", "peak", "score", "image_from_target"))
+
+
+def _values(group: zarr.Group, name: str, selection: slice | tuple[slice, slice]) -> np.ndarray:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[selection])
 
 
 def open_targets(path: Path, again: str, person: np.ndarray | None = None) -> TargetStore:
@@ -55,12 +80,24 @@ def open_targets(path: Path, again: str, person: np.ndarray | None = None) -> Ta
     layout, fingerprint = read_layout(path, again)
     if manifest["fingerprint"] != fingerprint:
         raise UserError(f"{path}: its manifest belongs to another run: run `{again}`")
-    store = TargetStore(path, layout, fingerprint, zarr.open_group(path, mode="r"))
-    if not np.all(store._values("done", slice(None))):
+    for file in manifest["files"]:
+        # Zarr reads a missing or empty file as zeros, without an error.
+        if not (path / file).is_file() or not (path / file).stat().st_size:
+            raise UserError(f"{path}: {file} is missing or empty: run `{again}`")
+    try:
+        store = TargetStore(path, layout, fingerprint, zarr.open_group(path, mode="r"))
+        done, rows = (_values(store.group, name, slice(None)) for name in ("done", "person"))
+    except UNREADABLE as error:
+        raise UserError(f"{path}: cannot be read ({_one_line(error)}): run `pipeline cache verify {path}`") from error
+    if not done.all():
         raise UserError(f"{path}: not every boundary is done: run `{again}`")
-    if person is not None and not np.array_equal(store._values("person", slice(None)), person):
+    if person is not None and not np.array_equal(rows, person):
         raise UserError(f"{path}: its rows are other people than the people table's: run `{again}`")
     return store
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_layout(path: Path, again: str) -> tuple[Layout, dict[str, Any]]:
@@ -71,7 +108,9 @@ def read_layout(path: Path, again: str) -> tuple[Layout, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a readable target store ({type(error).__name__}): run `{again}`") from error
     if found != (FORMAT, TARGETS_VERSION):
-        raise UserError(f"{path}: expected {FORMAT} of version {TARGETS_VERSION}, found {found[0]} of version {found[1]}: run `{again}`")
+        raise UserError(
+            f"{path}: expected {FORMAT} of version {TARGETS_VERSION}, found {found[0]} of version {found[1]}: run `{again}`"
+        )
     return layout, fingerprint
 
 

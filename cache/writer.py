@@ -24,7 +24,7 @@ class Plan:
 
 
 def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) -> Plan:
-    """Make the store's folder fit `fingerprint` (of `cache.layout.fingerprint_of`), keep every boundary that can be kept, and say what is pending.
+    """Make the store's folder fit `fingerprint` (of `cache.layout.fingerprint_of`), keep what can be kept, say what is pending.
 
     A complete store has its files checked against the manifest; only damaged boundaries become pending again.
     A store of another fingerprint is removed. Call under `cache.lock.exclusive`.
@@ -42,7 +42,7 @@ def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) ->
         return Plan(everything, f"rebuilt: {_difference(before, fingerprint)}")
     if manifest is not None:
         return _repair(path, layout, documents, manifest["files"])
-    (path / NAME).unlink(missing_ok=True)
+    _remove_foreign(path, {*documents, *layout.files})
     _write_documents(path, documents)
     pending = [boundary for boundary in everything if not _readable(path, layout, boundary)]
     return Plan(pending, f"resumed: {len(everything) - len(pending)} of {len(everything)} boundaries were done")
@@ -51,6 +51,9 @@ def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) ->
 def write_boundary(path: Path, layout: Layout, boundary: int, block: TargetBlock) -> None:
     """Write the data of one boundary, flush it, and only then record it as done."""
     rows = layout.rows(boundary)
+    # Zarr reads a shard before it writes into it, so one that a killed run or bad disk left behind must go. `done` goes first.
+    for file in reversed(layout.shard_files(boundary)):
+        (path / file).unlink(missing_ok=True)
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(path, mode="r+")
         data = {
@@ -88,6 +91,13 @@ def _write_documents(path: Path, documents: dict[str, bytes]) -> None:
         write_atomically(path / file, data)
 
 
+def _remove_foreign(path: Path, known: set[str]) -> None:
+    """A writer that was killed leaves files behind that it had not yet renamed; a finished store may hold none."""
+    for file in [file for file in path.rglob("*") if file.is_file()]:
+        if file.relative_to(path).as_posix() not in known:
+            file.unlink()
+
+
 def _fingerprint_on_disk(path: Path) -> dict[str, Any] | None:
     try:
         fingerprint = json.loads((path / "zarr.json").read_bytes())["attributes"]["fingerprint"]
@@ -99,13 +109,25 @@ def _fingerprint_on_disk(path: Path) -> dict[str, Any] | None:
 def _difference(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
     if before is None:
         return "its metadata could not be read"
-    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    return "; ".join(f"{key} was {_short(before.get(key))}, now {_short(after.get(key))}" for key in changed)
+    old, new = _flat(before), _flat(after)
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return "; ".join(f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}" for key in changed)
+
+
+def _flat(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """One level of nesting as `outer.inner`."""
+    nested = {
+        f"{key}.{name}": each
+        for key, value in fingerprint.items()
+        if isinstance(value, dict)
+        for name, each in value.items()
+    }
+    return nested | {key: value for key, value in fingerprint.items() if not isinstance(value, dict)}
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 30 else text[:12] + "..."
 
 
 def _done(path: Path, layout: Layout, boundary: int) -> bool:
@@ -118,7 +140,9 @@ def _done(path: Path, layout: Layout, boundary: int) -> bool:
 
 def _readable(path: Path, layout: Layout, boundary: int) -> bool:
     """Done, every file there, and every checksum right."""
-    if not all((path / file).is_file() for file in layout.shard_files(boundary)) or not _done(path, layout, boundary):
+    files = [path / file for file in layout.shard_files(boundary)]
+    # Zarr takes an empty file for a chunk that was never written, and reads zeros.
+    if not all(file.is_file() and file.stat().st_size for file in files) or not _done(path, layout, boundary):
         return False
     try:
         group = zarr.open_group(path, mode="r")
@@ -134,7 +158,6 @@ def _repair(path: Path, layout: Layout, documents: dict[str, bytes], files: dict
     if not found:
         return Plan([], "complete")
     wrong = {problem.file for problem in found}
-    (path / NAME).unlink()
     for file in wrong - files.keys():
         (path / file).unlink()
     _write_documents(path, {file: data for file, data in documents.items() if file in wrong})
@@ -142,4 +165,9 @@ def _repair(path: Path, layout: Layout, documents: dict[str, bytes], files: dict
     for boundary in pending:
         for file in layout.shard_files(boundary):
             (path / file).unlink(missing_ok=True)
-    return Plan(pending, "repaired: " + "; ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""))
+    # Only now: without the manifest a swapped shard, whose checksum is right, would pass for a good one.
+    (path / NAME).unlink()
+    return Plan(
+        pending,
+        "repaired: " + "; ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
+    )

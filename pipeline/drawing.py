@@ -48,8 +48,10 @@ def draw_maps(picture: np.ndarray, skeleton: Skeleton, maps: np.ndarray, picture
     glow = np.zeros((*picture.shape[:2], 3), np.float32)
     for map_, keypoint in zip(maps, skeleton.keypoints, strict=True):
         if map_.max() > 0:
-            warped = cv2.warpAffine((map_ / map_.max()).astype(np.float32), picture_from_map, size, flags=cv2.INTER_LINEAR)
-            glow = np.maximum(glow, warped[:, :, None] * np.float32(side_color(keypoint)))
+            warped = cv2.warpAffine(
+                (map_ / map_.max()).astype(np.float32), picture_from_map, size, flags=cv2.INTER_LINEAR
+            )
+            glow = np.maximum(glow, warped[:, :, None] * np.array(side_color(keypoint), np.float32))
     return np.clip(0.45 * picture + 0.9 * glow, 0, 255).astype(np.uint8)
 
 

@@ -1,13 +1,14 @@
 """What a pose network wants to see and what it says: one description for teachers and students, checked where it is written."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.frames import Convention, Regions, compose, heatmap_from_input, input_from_image, invert
-from pipeline.skeletons import Skeleton, skeleton_named
+from pipeline.skeletons import SKELETONS, Skeleton, skeleton_named
 
 Kind = Literal["heatmap", "heatmap_logits"]
 KINDS: tuple[Kind, ...] = ("heatmap", "heatmap_logits")
@@ -31,7 +32,7 @@ class NetworkSpec:
     padding: float
     affine: Convention
     kind: Kind
-    """`heatmap`: values whose peak is the confidence, negatives meaningless. `heatmap_logits`: a spatial softmax away from a distribution."""
+    """`heatmap`: the peak is the confidence, negatives mean nothing. `heatmap_logits`: a distribution after a spatial softmax."""
 
     def input_from_image(self, regions: Regions) -> np.ndarray:
         """Affines (N, 2, 3) of the network's crops of those regions."""
@@ -45,7 +46,8 @@ class NetworkSpec:
     def normalised(self, crops: np.ndarray) -> np.ndarray:
         """Network input float32 (N, 3, H, W) of RGB crops uint8 (N, H, W, 3)."""
         ordered = crops if self.color == "rgb" else crops[..., ::-1]
-        scaled = (ordered.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        scaled = (ordered.astype(np.float32) - mean) / std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
@@ -58,21 +60,26 @@ def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None 
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}: a network's spec has {', '.join(SPEC_KEYS)}")
     size = values["input"]
-    if not (isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(s, int) and 16 <= s <= 4096 for s in size)):
+    if not (
+        isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(s, int) and 16 <= s <= 4096 for s in size)
+    ):
         raise UserError(f"{where}.input: expected [height, width] in pixels, found {size!r}")
     numbers: dict[str, tuple[float, float, float]] = {}
     for key in ("mean", "std"):
         three = values[key]
-        if not (isinstance(three, (list, tuple)) and len(three) == 3 and all(isinstance(v, (int, float)) for v in three)):
+        if not (isinstance(three, (list, tuple)) and len(three) == 3 and all(map(_is_number, three))):
             raise UserError(f"{where}.{key}: expected three numbers on the 0-255 scale, found {three!r}")
         numbers[key] = (float(three[0]), float(three[1]), float(three[2]))
     if min(numbers["std"]) <= 0:
         raise UserError(f"{where}.std: expected positive numbers, found {list(numbers['std'])}")
-    for key, known in (("color", ("rgb", "bgr")), ("affine", ("classic", "udp")), ("kind", KINDS)):
+    choices: dict[str, tuple[str, ...]] = {"color": ("rgb", "bgr"), "affine": ("classic", "udp"), "kind": KINDS}
+    if skeleton is None:
+        choices["skeleton"] = tuple(SKELETONS)
+    for key, known in choices.items():
         if values[key] not in known:
             raise UserError(f"{where}.{key}: expected one of {', '.join(known)}, found {values[key]!r}")
     padding = values["padding"]
-    if not isinstance(padding, (int, float)) or not 0.5 <= padding <= 4:
+    if not (_is_number(padding) and 0.5 <= padding <= 4):
         raise UserError(f"{where}.padding: expected a number from 0.5 to 4 (most networks: 1.25), found {padding!r}")
     return NetworkSpec(
         skeleton=skeleton or skeleton_named(str(values["skeleton"])),
@@ -98,3 +105,7 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
         "affine": spec.affine,
         "kind": spec.kind,
     }
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

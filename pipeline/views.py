@@ -16,8 +16,10 @@ PLAIN, STRONG, WEAK = "plain", "strong", "weak"
 KINDS = (PLAIN, STRONG, WEAK)
 
 SCALE = {STRONG: (0.6, 1.4), WEAK: (0.75, 1.25)}
-ROTATION = {STRONG: 80.0, WEAK: 60.0}
-"""Limits of the two kinds, as in RTMPose's two training stages; half of a limit is one standard deviation."""
+ROTATION = 80.0
+WEAK_ROTATION = 0.75
+"""Largest rotation of strong views in degrees, and the weak ones' share of it. Scale and rotation are RTMPose's in its two
+training stages; half of a limit is one standard deviation."""
 
 ROTATION_PROBABILITY = 0.6
 SHIFT_PROBABILITY, SHIFT = 0.3, 0.16
@@ -43,7 +45,7 @@ class Views:
     def __len__(self) -> int:
         return len(self.kinds)
 
-    def regions(self, rows: np.ndarray | slice, view: int | np.ndarray | slice) -> Regions:
+    def regions(self, rows: int | np.ndarray | slice, view: int | np.ndarray | slice) -> Regions:
         """The regions of those people in that view (one for all, or one each), flattened to one row each."""
         center, size, rotation = self.center[rows, view], self.size[rows, view], self.rotation[rows, view]
         return Regions(center.reshape(-1, 2), size.reshape(-1, 2), rotation.reshape(-1))
@@ -54,8 +56,8 @@ def kinds_of(count: int) -> tuple[str, ...]:
     return tuple(PLAIN if v == 0 else WEAK if v % 4 == 3 else STRONG for v in range(count))
 
 
-def draw_views(people: People, count: int, seed: int) -> Views:
-    """`count` views of each person; each view has its own stream, SeedSequence([seed, person, view])."""
+def draw_views(people: People, count: int, seed: int, limit: float = ROTATION) -> Views:
+    """`count` views of each person, turned up to `limit` degrees; each has its own stream, SeedSequence([seed, person, view])."""
     kinds = kinds_of(count)
     plain = regions_of_boxes(people.box)
     center = np.repeat(plain.center[:, None], count, axis=1)
@@ -64,11 +66,13 @@ def draw_views(people: People, count: int, seed: int) -> Views:
     for row in range(len(people)):
         for view in range(1, count):
             random = np.random.default_rng(np.random.SeedSequence([seed, int(people.person[row]), view]))
-            center[row, view], size[row, view], rotation[row, view] = draw_view(people, row, kinds[view], random)
+            center[row, view], size[row, view], rotation[row, view] = draw_view(people, row, kinds[view], random, limit)
     return Views(people.person, kinds, center, size, rotation)
 
 
-def draw_view(people: People, row: int, kind: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+def draw_view(
+    people: People, row: int, kind: str, random: np.random.Generator, limit: float
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Centre (2,), size (2,) and rotation in degrees of one view of a kind other than plain, in image pixels."""
     center, size = people.box[row, :2] + people.box[row, 2:] / 2, people.box[row, 2:].clip(1.0)
     keypoints, labelled = people.keypoints[row], people.labelled[row]
@@ -88,7 +92,7 @@ def draw_view(people: People, row: int, kind: str, random: np.random.Generator) 
     factor = 1 + scale * ((high_scale - low_scale) / 2)
     if kind == STRONG:
         center = center + shift * SHIFT * size
-    return center, size * factor, turn * ROTATION[kind]
+    return center, size * factor, turn * limit * (1 if kind == STRONG else WEAK_ROTATION)
 
 
 def _bell(random: np.random.Generator) -> float:
@@ -126,10 +130,14 @@ def read_views(path: Path) -> Views:
             name: table[name].to_numpy()
             for name in ("person", "view", "center_x", "center_y", "width", "height", "rotation")
         }
-        if not np.array_equal(columns["view"].reshape(shape), np.tile(np.arange(len(kinds)), (table.num_rows // len(kinds), 1))):
+        if not np.array_equal(
+            columns["view"].reshape(shape), np.tile(np.arange(len(kinds)), (table.num_rows // len(kinds), 1))
+        ):
             raise ValueError("rows out of order")
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
-        raise UserError(f"{path}: expected a table of views, found {error or type(error).__name__}: run `pipeline prepare`") from error
+        raise UserError(
+            f"{path}: expected a table of views, found {' '.join(str(error).split())}: run `pipeline prepare`"
+        ) from error
     return Views(
         columns["person"].reshape(shape)[:, 0],
         kinds,

@@ -3,13 +3,15 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le, Lt
 
 from pipeline.errors import UserError
 from pipeline.people.people import People
 from pipeline.people.table import read_people
 from pipeline.skeletons import Skeleton, skeleton_named, union
-from pipeline.views import Views, read_views
+from pipeline.views import ROTATION, Views, read_views
 from stages.params import parse
 
 PEOPLE = Path("data/people")
@@ -60,6 +62,16 @@ class DatasetSettings:
         return (*(TAUGHT if self.train else ()), *((TEST,) if self.test else ()))
 
 
+@dataclass(frozen=True)
+class PrepareSettings:
+    validation: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Share of the training part's pictures that validates."""
+    views: Annotated[int, Ge(1), Le(64)] = 4
+    """Views per person."""
+    rotation: Annotated[float, Ge(0), Le(180)] = ROTATION
+    """Largest rotation of a view, in degrees."""
+
+
 def dataset_settings(params: dict[str, Any]) -> dict[str, DatasetSettings]:
     """All datasets by name, in the file's order."""
     values = params.get("datasets")
@@ -106,5 +118,7 @@ def load_views(dataset: str, split: str, people: People) -> Views:
     path = table_path(dataset, split, "views")
     views = read_views(path)
     if len(views.person) != len(people) or (views.person != people.person).any():
-        raise UserError(f"{path}: its rows are other people than the people table's: run `pipeline prepare --dataset {dataset}`")
+        raise UserError(
+            f"{path}: its rows are other people than the people table's: run `pipeline prepare --dataset {dataset}`"
+        )
     return views

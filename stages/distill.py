@@ -4,32 +4,23 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from cache.reader import TargetStore, open_targets, verify
 from pipeline.errors import UserError
 from pipeline.networks.build import PyramidSettings, Student, save_student
+from pipeline.networks.run import Device, torch_device
 from pipeline.people.people import People
 from pipeline.spec import NetworkSpec, parse_spec
-from stages.datasets import TRAIN, DatasetSettings, dataset_settings, load_people, load_views, named, unified
+from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named, unified
 from stages.params import parse, settings
+from stages.students import STUDENTS, Arm, arm_named
 from stages.teachers import store_path, teach_command, teacher_settings
-from stages.training import (
-    Device,
-    Task,
-    TrainingSettings,
-    discard_checkpoint,
-    torch_device,
-    train,
-    validate,
-    write_curve,
-)
+from stages.training import Task, TrainingSettings, discard_checkpoint, train, write_curve
 from stages.training_data import Source
 
-STUDENTS = Path("data/students")
 IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
@@ -47,29 +38,10 @@ class DistillSettings:
     """Weight of the labels and of each teacher; the defaults are those of Khan et al. 2024."""
     score_floor: Annotated[float, Ge(0), Le(1)] = 0.2
     """Teacher keypoints of a lower score are not learned from."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Teacher maps are raised to 1 / temperature: below 1 sharpens them."""
     training: dict[str, Any] = field(default_factory=dict)
     """TrainingSettings that differ from the defaults."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One student: which datasets' people and labels, which teachers, and in which views."""
-
-    datasets: list[str]
-    teachers: list[str] = field(default_factory=list)
-    views: Literal["replayed", "fresh"] = "replayed"
-    """`fresh` draws a new view each time, which only a student without teachers can."""
-
-
-def arms(params: dict[str, Any]) -> dict[str, Arm]:
-    """All students by name, those with teachers first."""
-    found = {}
-    for section in ("students", "baselines"):
-        for name, values in (params.get(section) or {}).items():
-            found[str(name)] = parse(values, f"{section}.{name}", Arm)
-    if not found:
-        raise UserError("params.yaml: students: expected at least one, found none: see params/ for examples")
-    return found
 
 
 def run(
@@ -80,20 +52,16 @@ def run(
     say: Callable[[str], None] = print,
 ) -> None:
     """Train one arm (the first by default) and write data/students/<name>."""
-    known = arms(params)
-    name = student or next(iter(known))
-    if name not in known:
-        raise UserError(f"params.yaml: unknown student `{name}`: expected one of {', '.join(known)}")
-    task, datasets = _task(params, name, known[name])
+    name, arm = arm_named(params, student)
+    task = _task(params, name, arm)
     trained = train(task, torch_device(device), resume, say)
     people = sum(int(source.people.use.sum()) for source in task.sources)
     say(f"student {name}: {task.settings.steps} steps over {people} people in {trained.seconds:.0f} s")
-    scores = validate(trained.network, task.spec, datasets, say)
     place = STUDENTS / name
     aside = place.with_name(name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    more = {"arm": vars(known[name]), "validation": scores, "seconds": round(trained.seconds, 1)}
+    more = {"arm": vars(arm), "seconds": round(trained.seconds, 1)}
     save_student(Student(trained.network, task.network, task.spec), aside, more)
     write_curve(trained.curve, aside / "curve.csv")
     shutil.rmtree(place, ignore_errors=True)
@@ -117,18 +85,22 @@ def student_spec(params: dict[str, Any], chosen: DistillSettings) -> NetworkSpec
     return parse_spec(values, "params.yaml: distill", unified(dataset_settings(params)))
 
 
-def _task(params: dict[str, Any], name: str, arm: Arm) -> tuple[Task, dict[str, DatasetSettings]]:
+def _task(params: dict[str, Any], name: str, arm: Arm) -> Task:
     datasets = dataset_settings(params)
     chosen = settings(params, "distill", DistillSettings)
     training = parse(chosen.training, "distill.training", TrainingSettings)
     if any(side % 32 for side in chosen.input):
         raise UserError(f"params.yaml: distill.input: expected multiples of 32, found {list(chosen.input)}")
     if arm.teachers and arm.views == "fresh":
-        raise UserError(f"params.yaml: students.{name}: teachers have seen the replayed views only: use `views: replayed`")
+        raise UserError(
+            f"params.yaml: students.{name}: teachers have seen the replayed views only: use `views: replayed`"
+        )
     weights = {term: chosen.terms.get(term, math.nan) for term in ("truth", *arm.teachers)}
     for term, weight in weights.items():
         if not weight >= 0:
-            raise UserError(f"params.yaml: distill.terms.{term}: expected a weight of at least 0, found {chosen.terms.get(term)}")
+            raise UserError(
+                f"params.yaml: distill.terms.{term}: expected a weight of at least 0, found {chosen.terms.get(term)}"
+            )
     teachers = {teacher: teacher_settings(params, teacher).spec.skeleton for teacher in arm.teachers}
     sources = []
     for dataset in arm.datasets:
@@ -138,7 +110,7 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> tuple[Task, dict[str, 
         people = load_people(dataset, TRAIN)
         stores = {teacher: _open(teacher, dataset, people) for teacher in arm.teachers}
         sources.append(Source(dataset, there.images(TRAIN), people, load_views(dataset, TRAIN, people), stores))
-    task = Task(
+    return Task(
         name=f"student-{name}",
         network=PyramidSettings(chosen.width, chosen.depth),
         spec=student_spec(params, chosen),
@@ -146,11 +118,11 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> tuple[Task, dict[str, 
         teachers=teachers,
         weights=weights,
         floor=chosen.score_floor,
-        fresh=arm.views == "fresh",
+        temperature=chosen.temperature,
+        fresh=settings(params, "prepare", PrepareSettings).rotation if arm.views == "fresh" else None,
         settings=training,
         seed=int(params.get("seed", 0)),
     )
-    return task, {dataset: datasets[dataset] for dataset in arm.datasets}
 
 
 def _open(teacher: str, dataset: str, people: People) -> TargetStore:
@@ -160,5 +132,7 @@ def _open(teacher: str, dataset: str, people: People) -> TargetStore:
     store = open_targets(path, again, people.person)
     problems = verify(path)
     if problems:
-        raise UserError(f"{path}: {problems[0]}{' and more' if len(problems) > 1 else ''}: run `{again}`, which rebuilds what is damaged")
+        raise UserError(
+            f"{path}: {problems[0]}{' and more' if len(problems) > 1 else ''}: run `{again}`, which rebuilds what is damaged"
+        )
     return store

@@ -4,27 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.crops import crop
-from pipeline.errors import UserError
 from pipeline.networks.build import load_student
 from pipeline.networks.export import export_onnx
 from pipeline.people.pictures import read_picture, safe_path
 from stages.datasets import TRAIN, dataset_settings, load_people, load_views, named
-from stages.distill import STUDENTS, arms
+from stages.students import STUDENTS, arm_named
 
 CROPS = 8
 
 
-def run(params: dict[str, Any], student: str | None = None, out: Path | None = None, say: Callable[[str], None] = print) -> None:
+def run(
+    params: dict[str, Any], student: str | None = None, out: Path | None = None, say: Callable[[str], None] = print
+) -> None:
     """Export one student (the first by default) to data/students/<name>.onnx or `out`."""
-    import numpy as np
-
-    known = arms(params)
-    name = student or next(iter(known))
-    if name not in known:
-        raise UserError(f"params.yaml: unknown student `{name}`: expected one of {', '.join(known)}")
+    name, arm = arm_named(params, student)
     loaded = load_student(STUDENTS / name)
-    dataset = known[name].datasets[0]
+    dataset = arm.datasets[0]
     there = named(dataset_settings(params), dataset)
     people = load_people(dataset, TRAIN)
     views = load_views(dataset, TRAIN, people)
@@ -34,4 +32,6 @@ def run(params: dict[str, Any], student: str | None = None, out: Path | None = N
         crops.append(crop(picture, loaded.spec.input_from_image(views.regions(row, slice(0, 1))), loaded.spec.input_wh))
     place = out or STUDENTS / f"{name}.onnx"
     difference = export_onnx(loaded.network, loaded.spec, place, np.concatenate(crops))
-    say(f"{place}: {len(loaded.spec.skeleton)} keypoints, any batch, ONNX Runtime within {difference:.1e} of torch on {len(crops)} crops")
+    say(
+        f"{place}: {len(loaded.spec.skeleton)} keypoints, any batch, ONNX Runtime within {difference:.1e} of torch on {len(crops)} crops"
+    )

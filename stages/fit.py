@@ -11,20 +11,12 @@ from annotated_types import Ge
 from pipeline.errors import UserError
 from pipeline.networks.build import PyramidSettings
 from pipeline.networks.export import export_onnx
+from pipeline.networks.run import Device, torch_device
 from pipeline.spec import spec_values
-from stages.datasets import TRAIN, dataset_settings, load_people, load_views, named
+from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named
 from stages.params import parse, settings
 from stages.teachers import teacher_settings
-from stages.training import (
-    Device,
-    Task,
-    TrainingSettings,
-    discard_checkpoint,
-    torch_device,
-    train,
-    validate,
-    write_curve,
-)
+from stages.training import Task, TrainingSettings, discard_checkpoint, train, write_curve
 from stages.training_data import Geometry, Loader, Source
 
 
@@ -40,7 +32,11 @@ class FitSettings:
 
 
 def run(
-    params: dict[str, Any], teacher: str, device: Device = "auto", resume: bool = False, say: Callable[[str], None] = print
+    params: dict[str, Any],
+    teacher: str,
+    device: Device = "auto",
+    resume: bool = False,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Train the network on the labels of the teacher's dataset and write its ONNX file, its spec and its curve."""
     wanted = teacher_settings(params, teacher)
@@ -71,13 +67,13 @@ def run(
         teachers={},
         weights={"truth": 1.0},
         floor=0.0,
-        fresh=True,
+        temperature=1.0,
+        fresh=settings(params, "prepare", PrepareSettings).rotation,
         settings=training,
         seed=int(params.get("seed", 0)),
     )
     trained = train(task, torch_device(device), resume, say)
     say(f"teacher {teacher}: {training.steps} steps in {trained.seconds:.0f} s")
-    validate(trained.network, spec, {wanted.dataset: dataset}, say)
     difference = export_onnx(trained.network, spec, wanted.onnx, real_crops(task))
     wanted.onnx.with_suffix(".json").write_text(json.dumps(spec_values(spec), indent=1) + "\n")
     write_curve(trained.curve, wanted.onnx.with_suffix(".csv"))
@@ -87,5 +83,5 @@ def run(
 
 def real_crops(task: Task) -> np.ndarray:
     """Crops uint8 (8, H, W, 3) of training people, to check an export on."""
-    geometry = Geometry(fresh=False, settle=0, scale=0.0, shift=0.0, flip=0.0)
+    geometry = Geometry(fresh=None, settle=0, scale=0.0, shift=0.0, flip=0.0)
     return Loader(task.sources, task.spec, 8, geometry, task.seed, 0).load(0).crops

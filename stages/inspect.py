@@ -14,7 +14,9 @@ def info(path: Path, say: Callable[[str], None] = print) -> None:
     """Print sizes, state and fingerprint."""
     layout, fingerprint = reader.read_layout(path, AGAIN)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    say(f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {layout.height} x {layout.width} maps")
+    say(
+        f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {layout.height} x {layout.width} maps"
+    )
     say(f"  {layout.boundaries} boundaries of {layout.boundary} people, {size / 1e6:.2f} MB")
     say(f"  {'complete' if reader.is_complete(path) else 'not finished: run `' + AGAIN + '`'}")
     for key, value in fingerprint.items():
@@ -28,5 +30,7 @@ def verify(path: Path, say: Callable[[str], None] = print) -> None:
     for problem in found:
         say(f"{path}: {problem}")
     if found:
-        raise UserError(f"{path}: {len(found)} problems: run `{AGAIN}`, which rebuilds what is damaged and nothing else")
+        raise UserError(
+            f"{path}: {len(found)} problems: run `{AGAIN}`, which rebuilds what is damaged and nothing else"
+        )
     say(f"{path}: every file is what was written")

@@ -11,7 +11,20 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import UserError
 
 FILE = Path("params.yaml")
-SECTIONS = ("seed", "data", "sample", "datasets", "prepare", "teachers", "fit", "teach", "distill", "students", "baselines", "evaluate")
+SECTIONS = (
+    "seed",
+    "data",
+    "sample",
+    "datasets",
+    "prepare",
+    "teachers",
+    "fit",
+    "teach",
+    "distill",
+    "students",
+    "baselines",
+    "evaluate",
+)
 
 Settings = TypeVar("Settings")
 
@@ -22,11 +35,14 @@ def load_params(path: Path = FILE) -> dict[str, Any]:
         raise UserError(f"{path} not found in this folder: run this where it lies, or copy one from params/")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a mapping, found {type(values).__name__}")
     refuse_unknown(values, SECTIONS, str(path))
+    seed = values.setdefault("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"{path}: seed: expected a whole number from 0 to 2^63 - 1, found {seed!r}")
     return values
 
 

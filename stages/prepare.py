@@ -1,14 +1,13 @@
 """Stage `prepare`: annotation files to tables of people, views and pictures, one set per dataset and split."""
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Le, Lt
 
 from pipeline.errors import UserError
 from pipeline.people.coco import read_coco
@@ -21,17 +20,19 @@ from pipeline.people.pictures import picture_size, safe_path
 from pipeline.people.split import split_by_picture
 from pipeline.people.table import write_people
 from pipeline.views import draw_views, write_views
-from stages.datasets import PEOPLE, TEST, TRAIN, VALIDATION, DatasetSettings, Part, dataset_settings, named
+from stages.datasets import (
+    PEOPLE,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    DatasetSettings,
+    Part,
+    PrepareSettings,
+    dataset_settings,
+    named,
+)
 from stages.params import settings
 from stages.progress import progress
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    validation: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Share of the training part's pictures that validates."""
-    views: Annotated[int, Ge(1), Le(64)] = 4
-    """Views per person."""
 
 
 def run(params: dict[str, Any], dataset: str | None = None, say: Callable[[str], None] = print) -> None:
@@ -48,7 +49,9 @@ def read_part(dataset: DatasetSettings, part: Part, where: str) -> People:
     folder = Path(dataset.annotations)
     path = folder / part.file
     if not path.is_file():
-        raise UserError(f"{where}: {path} does not exist: for the built-in sample run `pipeline data sample`, else mend params.yaml")
+        raise UserError(
+            f"{where}: {path} does not exist: for the built-in sample run `pipeline data sample`, else mend params.yaml"
+        )
     if dataset.format == "coco":
         return read_coco(path)
     if dataset.format == "halpe":
@@ -58,29 +61,35 @@ def read_part(dataset: DatasetSettings, part: Part, where: str) -> People:
     return read_mpii_json(path, folder / part.truth if part.truth else None)
 
 
-def _prepare(name: str, dataset: DatasetSettings, chosen: PrepareSettings, seed: int, say: Callable[[str], None]) -> None:
+def _prepare(
+    name: str, dataset: DatasetSettings, chosen: PrepareSettings, seed: int, say: Callable[[str], None]
+) -> None:
     tables: dict[str, People] = {}
     if dataset.train:
         people = _with_sizes(read_part(dataset, dataset.train, f"datasets.{name}.train"), dataset.images(TRAIN), name)
         train, validation = split_by_picture(people, chosen.validation, seed)
         tables[TRAIN], tables[VALIDATION] = people.rows(train), people.rows(validation)
     if dataset.test:
-        tables[TEST] = _with_sizes(read_part(dataset, dataset.test, f"datasets.{name}.test"), dataset.images(TEST), name)
+        tables[TEST] = _with_sizes(
+            read_part(dataset, dataset.test, f"datasets.{name}.test"), dataset.images(TEST), name
+        )
     if not tables:
         raise UserError(f"params.yaml: datasets.{name}: expected a `train` or a `test` part, found neither")
     for split, people in tables.items():
         if split != VALIDATION and not people.use.any():
-            raise UserError(f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable")
+            raise UserError(
+                f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable"
+            )
     place = PEOPLE / name
     aside = place.with_name(name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for split, people in tables.items():
         write_people(people, aside / f"{split}-people.parquet")
-        write_views(draw_views(people, chosen.views, seed), aside / f"{split}-views.parquet")
+        write_views(draw_views(people, chosen.views, seed, chosen.rotation), aside / f"{split}-views.parquet")
         names = np.unique(people.image).tolist()
         with progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
-            manifest = picture_manifest(dataset.images(split), names, advance=lambda bar=bar: bar.update(1))
+            manifest = picture_manifest(dataset.images(split), names, advance=functools.partial(bar.update, 1))
         write_manifest(manifest, aside / f"{split}-pictures.parquet")
     shutil.rmtree(place, ignore_errors=True)
     aside.rename(place)

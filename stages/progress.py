@@ -12,4 +12,13 @@ def progress(total: int, what: str, unit: str) -> tqdm:
     if sys.stderr.isatty():
         return tqdm(total=total, desc=what, unit=unit, delay=1)
     line = "{desc}: {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}\n"
-    return tqdm(total=total, desc=what, unit=unit, bar_format=line, mininterval=MINUTE, maxinterval=MINUTE, delay=MINUTE, leave=False)
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        bar_format=line,
+        mininterval=MINUTE,
+        maxinterval=MINUTE,
+        delay=MINUTE,
+        leave=False,
+    )

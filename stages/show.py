@@ -16,17 +16,24 @@ from pipeline.outputs import keypoints
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.targets.quantise import dequantise
-from stages.datasets import dataset_settings, load_people, load_views, named
+from stages.datasets import DatasetSettings, dataset_settings, load_people, load_views, named
 from stages.teachers import store_path, teach_command, teacher_settings
 
 CROP_WH = (192, 256)
 PADDING = 1.4
 
 
-def run(params: dict[str, Any], person: int, dataset: str, out: Path | None, say: Callable[[str], None] = print) -> None:
-    """Draw a person of a dataset and write the sheet; teachers without a store of that split are left out, with a line."""
-    there = named(dataset_settings(params), dataset)
-    split, people, row = _find(there.splits, dataset, person)
+def run(
+    params: dict[str, Any],
+    person: int,
+    dataset: str | None = None,
+    out: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Draw a person (of that dataset) and write the sheet; teachers without a store of the split are left out, with a line."""
+    known = dataset_settings(params)
+    dataset, split, people, row = _find({dataset: named(known, dataset)} if dataset else known, person)
+    there = known[dataset]
     views = load_views(dataset, split, people)
     picture = read_picture(safe_path(there.images(split), people.image[row]), people.image_wh[row])
     display = input_from_image(views.regions(row, slice(None)), CROP_WH, PADDING, "classic")
@@ -40,6 +47,11 @@ def run(params: dict[str, Any], person: int, dataset: str, out: Path | None, say
         store = open_targets(path, teach_command(teacher), people.person)
         spec = teacher_settings(params, teacher).spec
         block = store.read(slice(row, row + 1))
+        of_views = spec.image_from_target(views.regions(row, slice(None)), (store.layout.width, store.layout.height))
+        if store.layout.views != len(views) or not np.allclose(block.image_from_target[0], of_views):
+            raise UserError(
+                f"{path}: its views or its teacher's crops are others than now: run `{teach_command(teacher)}`"
+            )
         maps = dequantise(block.levels[0], block.peak[0])
         points = keypoints(maps, block.image_from_target[0], spec.kind, spec.affine)
         columns[f"teacher {teacher}"] = [
@@ -55,21 +67,38 @@ def run(params: dict[str, Any], person: int, dataset: str, out: Path | None, say
     labels = [f"view {v}, {kind}, {views.rotation[row, v]:.0f} degrees" for v, kind in enumerate(views.kinds)]
     place = out or Path(f"show-{dataset}-{person}.png")
     place.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(place), sheet(rows, list(columns), labels)[:, :, ::-1]):
+    if not _written(place, sheet(rows, list(columns), labels)):
         raise UserError(f"{place}: cannot be written: name a .png or .jpg file with --out")
     say(f"{place}: person {person} of {dataset} {split}, {people.image[row]}")
+
+
+def _written(place: Path, picture: np.ndarray) -> bool:
+    try:
+        return bool(cv2.imwrite(str(place), picture[:, :, ::-1]))
+    except cv2.error:
+        return False
 
 
 def _truth(people: People, row: int, crop_: np.ndarray, crop_from_image: np.ndarray) -> np.ndarray:
     return draw_pose(crop_, people.skeleton, apply(crop_from_image, people.keypoints[row]), people.labelled[row])
 
 
-def _find(splits: tuple[str, ...], dataset: str, person: int) -> tuple[str, People, int]:
-    for split in splits:
-        people = load_people(dataset, split)
-        at = np.flatnonzero(people.person == person)
-        if len(at):
-            return split, people, int(at[0])
-    some = load_people(dataset, splits[0])
-    examples = ", ".join(str(p) for p in some.person[some.use][:5])
-    raise UserError(f"{dataset}: no person {person} in {', '.join(splits)}: some there are {examples}")
+def _find(datasets: dict[str, DatasetSettings], person: int) -> tuple[str, str, People, int]:
+    """Dataset, split, people and row of a person; UserError where no dataset has it, or several."""
+    found: list[tuple[str, str, People, int]] = []
+    for name, dataset in datasets.items():
+        for split in dataset.splits:
+            people = load_people(name, split)
+            at = np.flatnonzero(people.person == person)
+            if len(at) and name not in (other for other, *_ in found):
+                found.append((name, split, people, int(at[0])))
+    if len(found) > 1:
+        raise UserError(
+            f"person {person} is in {' and in '.join(name for name, *_ in found)}: say which with --dataset"
+        )
+    if not found:
+        name, dataset = next(iter(datasets.items()))
+        some = load_people(name, dataset.splits[0])
+        examples = ", ".join(str(p) for p in some.person[some.use][:5])
+        raise UserError(f"no person {person} in {', '.join(datasets)}: some of {name} are {examples}")
+    return found[0]

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import dask
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MultipleOf
 
-from cache.layout import Layout, compressed_bytes, fingerprint_of
+from cache.layout import CHUNK, Layout, compressed_bytes, fingerprint_of
 from cache.lock import exclusive
 from cache.reader import open_targets
 from cache.writer import finish, open_for_writing, write_boundary
@@ -40,7 +40,7 @@ TRIAL_PEOPLE = 16
 
 @dataclass(frozen=True)
 class TeachSettings:
-    boundary: Annotated[int, Ge(16), Le(4096)] = 128
+    boundary: Annotated[int, Ge(CHUNK), Le(4096), MultipleOf(CHUNK)] = 128
     """People that are written, and resumed, as one."""
 
 
@@ -74,6 +74,8 @@ def run(
     opened = open_teacher(teacher, wanted.onnx, wanted.spec, device)
     parts = [(name, dataset, split) for name, dataset in datasets.items() if dataset.train for split in TAUGHT]
     works = [work for work in (_work(opened, *part, chosen) for part in parts) if len(work.people)]
+    if not works:
+        raise UserError("params.yaml: datasets: expected one with a `train` part to teach on, found none")
     say(f"teacher {teacher}: {wanted.onnx} on {opened.provider}")
     if dry_run:
         _estimate(opened, works, batch, say)
@@ -92,7 +94,9 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
         len(people), len(views), len(teacher.spec.skeleton), teacher.target_wh[1], teacher.target_wh[0], chosen.boundary
     )
     manifest = read_manifest(table_path(name, split, "pictures"))
-    return Work(name, split, dataset.images(split), people, views, manifest, layout, store_path(teacher.name, name, split))
+    return Work(
+        name, split, dataset.images(split), people, views, manifest, layout, store_path(teacher.name, name, split)
+    )
 
 
 def _inputs(teacher: Teacher, work: Work) -> dict[str, Any]:
@@ -102,7 +106,9 @@ def _inputs(teacher: Teacher, work: Work) -> dict[str, Any]:
         "teacher": teacher.sha256,
         "spec": spec_values(teacher.spec),
         "keypoints": list(teacher.spec.skeleton.keypoints),
-        "people": digest(people.person, people.image, people.image_wh, people.use, views.center, views.size, views.rotation),
+        "people": digest(
+            people.person, people.image, people.image_wh, people.use, views.center, views.size, views.rotation
+        ),
         "pictures": digest(work.manifest.name, work.manifest.sha256),
         "provider": teacher.provider,
         "precision": PRECISION,
@@ -144,13 +150,15 @@ def _crops(teacher: Teacher, work: Work, rows: slice) -> Any:
     """Delayed crops by row; each picture is read once for all its people and views."""
     used = np.flatnonzero(work.people.use[rows]) + rows.start
     pictures = _by_picture(work.people, used)
-    return dask.delayed(_merged)([dask.delayed(_crops_of)(teacher, work, image, rows_) for image, rows_ in pictures.items()])
+    return dask.delayed(_merged)(
+        [dask.delayed(_crops_of)(teacher, work, image, rows_) for image, rows_ in pictures.items()]
+    )
 
 
 def _by_picture(people: People, rows: np.ndarray) -> dict[str, list[int]]:
     pictures: dict[str, list[int]] = {}
     for row in rows.tolist():
-        pictures.setdefault(people.image[row], []).append(row)
+        pictures.setdefault(str(people.image[row]), []).append(row)
     return pictures
 
 
@@ -168,11 +176,14 @@ def _merged(parts: list[dict[int, np.ndarray]]) -> dict[int, np.ndarray]:
 def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: People) -> Poses:
     """The teacher's poses of the people in use, decoded from view 0 of its store."""
     store = open_targets(store_path(wanted.name, dataset, split), teach_command(wanted.name), people.person)
-    found, confidence = [], []
+    count = len(wanted.spec.skeleton)
+    found, confidence = [np.empty((0, count, 2))], [np.empty((0, count))]
     for boundary in range(store.layout.boundaries):
         rows = store.layout.rows(boundary)
-        block = store.read(rows, view=0)
         use = people.use[rows]
+        if not use.any():
+            continue
+        block = store.read(rows, view=0)
         maps = dequantise(block.levels[use, 0], block.peak[use, 0])
         found.append(keypoints(maps, block.image_from_target[use, 0], wanted.spec.kind, wanted.spec.affine))
         confidence.append(block.score[use, 0].astype(np.float64))
@@ -180,7 +191,11 @@ def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: Peop
 
 
 def _summary(
-    wanted: TeacherSettings, datasets: dict[str, DatasetSettings], works: list[Work], written: int, say: Callable[[str], None]
+    wanted: TeacherSettings,
+    datasets: dict[str, DatasetSettings],
+    works: list[Work],
+    written: int,
+    say: Callable[[str], None],
 ) -> None:
     people = sum(int(work.people.use.sum()) for work in works)
     views = works[0].layout.views
@@ -201,9 +216,15 @@ def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[st
     """Crops, hours and gigabytes of a run, from a few people of the first store; UserError where the disk is too small."""
     first = works[0]
     some = _first_people(first, TRIAL_PEOPLE)
-    crops = {row: c for image, rows in _by_picture(first.people, some).items() for row, c in _crops_of(teacher, first, image, rows).items()}
+    crops = {
+        row: c
+        for image, rows in _by_picture(first.people, some).items()
+        for row, c in _crops_of(teacher, first, image, rows).items()
+    }
     rows = slice(min(crops), max(crops) + 1)
-    targets_of(teacher, first.people, first.views, slice(rows.start, rows.start + 1), {rows.start: crops[rows.start]}, batch)
+    targets_of(
+        teacher, first.people, first.views, slice(rows.start, rows.start + 1), {rows.start: crops[rows.start]}, batch
+    )
     start = time.perf_counter()
     block = targets_of(teacher, first.people, first.views, rows, crops, batch)
     seconds = (time.perf_counter() - start) / (len(crops) * len(first.views))
@@ -216,7 +237,9 @@ def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[st
         f"({1 / seconds:.0f} crops a second), about {size / 1e9:.3f} GB; {free / 1e9:.0f} GB are free"
     )
     if size > free:
-        raise UserError(f"{where}: expected {size / 1e9:.1f} GB of free disk, found {free / 1e9:.1f} GB: lower prepare.views or free some")
+        raise UserError(
+            f"{where}: expected {size / 1e9:.1f} GB of free disk, found {free / 1e9:.1f} GB: lower prepare.views or free some"
+        )
 
 
 def _first_people(work: Work, count: int) -> np.ndarray:

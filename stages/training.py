@@ -1,4 +1,4 @@
-"""Training as `fit` and `distill` share it: sources, supervision per batch, checkpoint and resume, the curve, the validation score."""
+"""Training as `fit` and `distill` share it: sources, supervision per batch, checkpoint and resume, the curve."""
 
 import csv
 import hashlib
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,17 +16,15 @@ from torch import nn
 
 from cache.files import sha256
 from cache.layout import canonical
-from pipeline.errors import UserError
 from pipeline.networks.build import PyramidSettings, build
-from pipeline.predict import predict
+from pipeline.networks.run import Precision, autocast_type
 from pipeline.skeletons import Skeleton
 from pipeline.spec import NetworkSpec
 from pipeline.training.augment import cut_out, recolored
 from pipeline.training.batch import LoadedBatch, network_input, teacher_in_frame, truth_in_frame
 from pipeline.training.trainer import Recipe, Trainer, TrainingBatch
-from stages.datasets import VALIDATION, DatasetSettings, load_people, table_path
+from stages.datasets import TRAIN, table_path
 from stages.progress import progress
-from stages.scores import accuracy, poses_of
 from stages.training_data import Geometry, Loader, Source
 
 CHECKPOINTS = Path("data/checkpoints")
@@ -35,7 +33,6 @@ APPEARANCE = 3
 
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
-Device = Literal["auto", "cuda", "cpu"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,8 @@ class TrainingSettings:
     color: Share = 0.3
     cut_out: Share = 0.5
     """Probability of a hole."""
+    precision: Precision = "auto"
+    """Of the forward pass; `auto` is bfloat16 where the hardware computes in it."""
     workers: Annotated[int, Ge(1), Le(64)] = 1
     """Threads that read ahead."""
     picture_memory: Annotated[float, Ge(0.01)] = 0.5
@@ -82,8 +81,10 @@ class Task:
     """Of `truth` and of each teacher."""
     floor: float
     """Teacher scores up to this do not count."""
-    fresh: bool
-    """Fresh views each time instead of the replayed ones."""
+    temperature: float
+    """Of the teachers' maps."""
+    fresh: float | None
+    """Fresh views each time, turned up to so many degrees, instead of the replayed ones."""
     settings: TrainingSettings
     seed: int
 
@@ -96,6 +97,7 @@ class Task:
             "stores": {s.name: {t: store.fingerprint for t, store in s.stores.items()} for s in self.sources},
             "weights": self.weights,
             "floor": self.floor,
+            "temperature": self.temperature,
             "fresh": self.fresh,
             "settings": vars(self.settings),
             "seed": self.seed,
@@ -121,13 +123,6 @@ def code_digest() -> str:
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
 
-def torch_device(device: Device) -> torch.device:
-    """The device asked for; UserError for a CUDA that is not there."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda was asked for, torch finds none: install a CUDA build of torch, or use `--device cpu`")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], None]) -> Trained:
     """Train to the end, going on from this task's checkpoint if there is one. Ctrl-C saves before it stops.
 
@@ -139,7 +134,7 @@ def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], N
     recipe = Recipe(
         chosen.steps, chosen.learning_rate, chosen.warm_up, chosen.weight_decay, chosen.clip, chosen.average
     )
-    trainer = Trainer(network, recipe, task.weights)
+    trainer = Trainer(network, recipe, task.weights, autocast_type(chosen.precision, device))
     fingerprint = task.fingerprint(_people_digest(task))
     checkpoint = CHECKPOINTS / f"{task.name}.pt"
     curve, before = _restore(trainer, checkpoint, fingerprint, resume, say)
@@ -147,7 +142,12 @@ def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], N
     saved = time.monotonic()
 
     def save() -> None:
-        state = {"fingerprint": fingerprint, "trainer": trainer.state(), "curve": curve, "seconds": time.monotonic() - start}
+        state = {
+            "fingerprint": fingerprint,
+            "trainer": trainer.state(),
+            "curve": curve,
+            "seconds": time.monotonic() - start,
+        }
         aside = checkpoint.with_name(checkpoint.name + ".partial")
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, aside)
@@ -192,35 +192,6 @@ def write_curve(curve: list[dict[str, float]], path: Path) -> None:
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
 
 
-def forward_of(network: nn.Module, spec: NetworkSpec) -> Callable[[np.ndarray], np.ndarray]:
-    """A torch network as pipeline.predict wants it."""
-    device = next(network.parameters()).device
-
-    def forward(crops: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return network(torch.from_numpy(spec.normalised(crops)).to(device)).float().cpu().numpy()
-
-    return forward
-
-
-def validate(
-    network: nn.Module, spec: NetworkSpec, datasets: dict[str, DatasetSettings], say: Callable[[str], None]
-) -> dict[str, float]:
-    """What the network reaches on the validation people of each dataset, 0 to 100."""
-    scores = {}
-    for name, dataset in datasets.items():
-        people = load_people(name, VALIDATION)
-        people = people.rows(people.use)
-        if not len(people):
-            continue
-        points, confidence = predict(forward_of(network, spec), spec, people, dataset.images(VALIDATION), 64, lambda n: None)
-        truth = load_people(name, VALIDATION)
-        what, value = accuracy(dataset, truth, poses_of(people, spec.skeleton, points, confidence))
-        scores[name] = value
-        say(f"  validation on {name}: {what} {value:.1f} ({len(people)} people)")
-    return scores
-
-
 def _batches(task: Task, first: int, device: torch.device) -> Iterator[TrainingBatch]:
     chosen = task.settings
     geometry = Geometry(
@@ -243,7 +214,7 @@ def _to_device(task: Task, loaded: LoadedBatch, step: int, device: torch.device)
     crops = recolored(torch.from_numpy(loaded.crops).to(device), chosen.color, random)
     inputs = network_input(cut_out(crops, chosen.cut_out, random), spec)
     teachers = {
-        name: teacher_in_frame(loaded, loaded.targets[name], skeleton, spec, wh, task.floor, device)
+        name: teacher_in_frame(loaded, loaded.targets[name], skeleton, spec, wh, task.floor, task.temperature, device)
         for name, skeleton in task.teachers.items()
     }
     return TrainingBatch(inputs, truth_in_frame(loaded, spec, wh, chosen.sigma, device), teachers, loaded.people)
@@ -277,5 +248,5 @@ def _restore(
 
 
 def _people_digest(task: Task) -> str:
-    files = [table_path(s.name, "train", what) for s in task.sources for what in ("people", "views")]
+    files = [table_path(s.name, TRAIN, what) for s in task.sources for what in ("people", "views")]
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

@@ -43,8 +43,8 @@ class Source:
 class Geometry:
     """Changes of the crop on top of a view."""
 
-    fresh: bool
-    """Draw a new view each time instead of replaying a stored one: only without teachers."""
+    fresh: float | None
+    """Draw a new view each time, turned up to so many degrees, instead of replaying a stored one: only without teachers."""
     settle: int
     """From this step on only plain and weak views."""
     scale: float
@@ -97,7 +97,10 @@ class Loader:
             [people[i].labelled[row, mappings[s]] & (mappings[s] >= 0) for i, (s, row, _) in enumerate(entries)]
         )
         wh = self.spec.input_wh
-        crops = [crop(self._picture(s, people[i].image[row]), affines[i : i + 1], wh) for i, (s, row, _) in enumerate(entries)]
+        crops = [
+            crop(self._picture(s, people[i].image[row]), affines[i : i + 1], wh)
+            for i, (s, row, _) in enumerate(entries)
+        ]
         teachers = list(dict.fromkeys(name for source in self.sources for name in source.stores))
         return LoadedBatch(
             crops=np.concatenate(crops),
@@ -139,9 +142,9 @@ class Loader:
     def _region(
         self, source: int, row: int, view: int, random: np.random.Generator, step: int
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        if self.geometry.fresh:
+        if self.geometry.fresh is not None:
             kind = WEAK if step >= self.geometry.settle else STRONG
-            return draw_view(self.sources[source].people, row, kind, random)
+            return draw_view(self.sources[source].people, row, kind, random, self.geometry.fresh)
         views = self.sources[source].views
         return views.center[row, view], views.size[row, view], float(views.rotation[row, view])
 

@@ -40,7 +40,10 @@ class Student:
 
 def save_student(student: Student, folder: Path, more: dict[str, Any]) -> None:
     """`student.safetensors` and `student.json` (network, spec, keypoints and `more`) in `folder`."""
-    save_file({name: value.contiguous() for name, value in student.network.state_dict().items()}, folder / "student.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in student.network.state_dict().items()},
+        folder / "student.safetensors",
+    )
     document = {
         "network": vars(student.settings),
         "spec": spec_values(student.spec),
@@ -64,5 +67,7 @@ def load_student(folder: Path) -> Student:
         network.load_state_dict(load_file(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder}: not a readable student ({reason}): run `pipeline distill --student {folder.name}`") from error
+        raise UserError(
+            f"{folder}: not a readable student ({reason}): run `pipeline distill --student {folder.name}`"
+        ) from error
     return Student(network.eval(), settings, spec)

@@ -24,7 +24,7 @@ def export_onnx(network: nn.Module, spec: NetworkSpec, path: Path, crops: np.nda
 
     Input `crops` float32 (batch, 3, H, W), output `heatmaps` (batch, K, h, w). UserError, and no file, beyond TOLERANCE.
     """
-    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+    network = network.eval().to("cpu")
     inputs = torch.from_numpy(spec.normalised(crops))
     aside = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,9 @@ def export_onnx(network: nn.Module, spec: NetworkSpec, path: Path, crops: np.nda
         raise
     if difference > TOLERANCE:
         aside.unlink()
-        raise UserError(f"{path}: expected ONNX Runtime within {TOLERANCE} of torch, found {difference:.1e}: nothing was written")
+        raise UserError(
+            f"{path}: expected ONNX Runtime within {TOLERANCE} of torch, found {difference:.1e}: nothing was written"
+        )
     os.replace(aside, path)
     return difference
 

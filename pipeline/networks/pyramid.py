@@ -32,9 +32,10 @@ class Pyramid(nn.Module):
             x = level(x)
             features.append(x)
         x = self.laterals[-1](features[-1])
-        for level in reversed(range(len(self.merges))):
+        finer = zip(reversed(features[:-1]), reversed(self.laterals[:-1]), reversed(self.merges), strict=True)
+        for feature, lateral, merge in finer:
             x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.merges[level](x + self.laterals[level](features[level]))
+            x = merge(x + lateral(feature))
         return self.head(x)
 
 

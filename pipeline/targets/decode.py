@@ -20,10 +20,8 @@ def decode(heatmaps: np.ndarray, refinement: Refinement, blur: int = 0) -> tuple
     flat = maps.reshape(len(maps), -1).argmax(axis=1)
     y, x = np.divmod(flat, width)
     peak = maps[np.arange(len(maps)), y, x]
-    if refinement == "quarter":
-        offset = _quarter(maps, x, y)
-    else:
-        offset = _newton(_blurred(maps, blur) if blur else maps, x, y)
+    smooth = _blurred(maps, blur) if blur else maps
+    offset = _quarter(maps, x, y) if refinement == "quarter" else _newton(smooth, x, y)
     points = np.stack([x, y], axis=1) + offset
     points[peak <= 0] = -1.0
     return points.reshape(*lead, 2), peak.reshape(lead)
@@ -54,7 +52,9 @@ def _blurred(maps: np.ndarray, size: int) -> np.ndarray:
 def _newton(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: float = 1.0) -> np.ndarray:
     count = len(maps)
     floor = 1e-3 * maps.reshape(count, -1).max(axis=1).clip(1e-9)
-    logs = np.log(np.pad(maps, ((0, 0), (1, 1), (1, 1)), mode="edge").clip(floor[:, None, None], 50.0)).astype(np.float64)
+    logs = np.log(np.pad(maps, ((0, 0), (1, 1), (1, 1)), mode="edge").clip(floor[:, None, None], 50.0)).astype(
+        np.float64
+    )
     n, x, y = np.arange(count), x + 1, y + 1
     centre = logs[n, y, x]
     right, left, down, up = logs[n, y, x + 1], logs[n, y, x - 1], logs[n, y + 1, x], logs[n, y - 1, x]

@@ -37,27 +37,46 @@ class Teacher:
 def open_teacher(name: str, path: Path, spec: NetworkSpec, device: Device = "auto", threads: int = 0) -> Teacher:
     """Open the file, check its input and output against the spec, and run it once on grey; UserError says what does not fit."""
     if not path.is_file():
-        raise UserError(f"teachers.{name}.onnx: {path} does not exist: put the file there or train one with `pipeline fit --teacher {name}`")
+        raise UserError(
+            f"teachers.{name}.onnx: {path} does not exist: put the file there or train one with `pipeline fit --teacher {name}`"
+        )
     session = _session(name, path, device, threads)
     _refuse_other_spec(name, path, spec, session)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise UserError(f"{path}: expected one input and one output of heatmaps, found {len(inputs)} and {len(outputs)}")
+        raise UserError(
+            f"{path}: expected one input and one output of heatmaps, found {len(inputs)} and {len(outputs)}"
+        )
     width, height = spec.input_wh
     shape = inputs[0].shape
-    if len(shape) != 4 or any(isinstance(s, int) and s != e for s, e in zip(shape[1:], (3, height, width), strict=True)):
-        raise UserError(f"{path}: its input is {shape}, teachers.{name}.input says [batch, 3, {height}, {width}]: mend params.yaml")
+    if len(shape) != 4 or any(
+        isinstance(s, int) and s != e for s, e in zip(shape[1:], (3, height, width), strict=True)
+    ):
+        raise UserError(
+            f"{path}: its input is {shape}, teachers.{name}.input says [batch, 3, {height}, {width}]: mend params.yaml"
+        )
     if inputs[0].type != "tensor(float)":
         raise UserError(f"{path}: expected a float32 input, found {inputs[0].type}")
     batch = shape[0] if isinstance(shape[0], int) else None
-    grey = np.full((batch or 1, height, width, 3), 127, np.uint8)
-    maps = session.run(None, {inputs[0].name: spec.normalised(grey)})[0]
+    grey = np.full((batch or 2, height, width, 3), 127, np.uint8)
+    try:
+        maps = np.asarray(session.run(None, {inputs[0].name: spec.normalised(grey)})[0])
+    except Exception as error:
+        raise UserError(
+            f"{path}: teacher {name} fails on {list(grey.shape)} crops: {_one_line(error)}: export it again"
+        ) from error
+    if maps.shape[:1] != (len(grey),):
+        raise UserError(
+            f"{path}: expected one output for each of {len(grey)} crops, found shape {list(maps.shape)}: export it again"
+        )
     if maps.ndim != 4 or maps.shape[1] != len(spec.skeleton):
         raise UserError(
             f"{path}: expected maps of the {len(spec.skeleton)} keypoints of {spec.skeleton.name}, "
             f"found an output of shape {list(maps.shape)}: mend teachers.{name}.skeleton in params.yaml"
         )
-    return Teacher(name, spec, path, file_digest(path), session.get_providers()[0], batch, (maps.shape[3], maps.shape[2]), session)
+    return Teacher(
+        name, spec, path, file_digest(path), session.get_providers()[0], batch, (maps.shape[3], maps.shape[2]), session
+    )
 
 
 def file_digest(path: Path) -> str:
@@ -67,11 +86,19 @@ def file_digest(path: Path) -> str:
     digest = hashlib.sha256(path.read_bytes())
     model = onnx.load(path, load_external_data=False)
     tensors = onnx.external_data_helper._get_all_tensors(model)
-    names = {entry.value for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL for entry in t.external_data if entry.key == "location"}
+    names = {
+        entry.value
+        for t in tensors
+        if t.data_location == onnx.TensorProto.EXTERNAL
+        for entry in t.external_data
+        if entry.key == "location"
+    }
     for name in sorted(names):
         outside = path.parent / name
         if outside.resolve().parent != path.parent.resolve():
-            raise UserError(f"{path}: its external data {name} lies outside its folder: export it with the weights inside")
+            raise UserError(
+                f"{path}: its external data {name} lies outside its folder: export it with the weights inside"
+            )
         digest.update(outside.read_bytes())
     return digest.hexdigest()
 
@@ -94,7 +121,10 @@ def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.In
     written = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "spec")
     if written is None:
         return
-    inside, asked = json.loads(written), spec_values(spec)
+    try:
+        inside, asked = dict(json.loads(written)), spec_values(spec)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
     for key in SPEC_KEYS:
         if inside.get(key) != asked[key]:
             raise UserError(
@@ -116,11 +146,17 @@ def _session(name: str, path: Path, device: Device, threads: int) -> ort.Inferen
     try:
         session = ort.InferenceSession(path, options, providers=[p for p in wanted if p in available])
     except Exception as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path}: ONNX Runtime cannot open teacher {name}: {first}") from error
+        raise UserError(
+            f"{path}: ONNX Runtime cannot open teacher {name}: {_one_line(error)}: "
+            f"put the file there again or train one with `pipeline fit --teacher {name}`"
+        ) from error
     if device == "cuda" and session.get_providers()[0] != PROVIDERS["cuda"]:
         raise UserError(
             f"teacher {name}: device cuda was asked for, ONNX Runtime got {session.get_providers()[0]}: "
             "install onnxruntime-gpu with CUDA and cuDNN, or use `--device cpu`"
         )
     return session
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

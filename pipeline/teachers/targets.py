@@ -13,7 +13,9 @@ from pipeline.views import Views
 BATCH = 64
 
 
-def targets_of(teacher: Teacher, people: People, views: Views, rows: slice, crops: dict[int, np.ndarray], batch: int = BATCH) -> TargetBlock:
+def targets_of(
+    teacher: Teacher, people: People, views: Views, rows: slice, crops: dict[int, np.ndarray], batch: int = BATCH
+) -> TargetBlock:
     """Targets of the people `rows`; `crops` has, for each row that is in use, its uint8 (V, h, w, 3) crops in the views."""
     count, width, height = len(views), *teacher.target_wh
     keypoints = len(teacher.spec.skeleton)
@@ -38,7 +40,7 @@ def targets_of(teacher: Teacher, people: People, views: Views, rows: slice, crop
 
 def _refuse_nonsense(teacher: Teacher, people: People, rows: list[int], raw: np.ndarray) -> None:
     finite = np.isfinite(raw).all(axis=(1, 2, 3, 4))
-    flat = (np.ptp(raw.reshape(*raw.shape[:2], -1), axis=2) == 0).any(axis=1)
+    flat = (raw.max(axis=(3, 4)) == raw.min(axis=(3, 4))).all(axis=2).any(axis=1)
     for bad, what in ((~finite, "NaN or infinite values"), (flat, "a constant in every map")):
         if bad.any():
             row = rows[int(np.argmax(bad))]

@@ -11,6 +11,7 @@ from pipeline.skeletons import Skeleton, mirrored
 from pipeline.spec import NetworkSpec
 from pipeline.targets.block import TargetBlock
 from pipeline.targets.distributions import gaussian_distributions, normalised, resample
+from pipeline.targets.quantise import LEVELS
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def teacher_in_frame(
     student: NetworkSpec,
     target_wh: tuple[int, int],
     floor: float,
+    temperature: float,
     device: torch.device,
 ) -> Supervision:
-    """A teacher's stored maps resampled into the student's frame.
+    """A teacher's stored maps resampled into the student's frame and raised to 1 / temperature: below 1 sharpens them.
 
     Valid where the teacher knows the keypoint, its score is above `floor`, and its peak lies inside the student's frame.
     """
@@ -84,9 +86,9 @@ def teacher_in_frame(
     at = (peak - shift[:, None]) / scale[:, None]
     limit = torch.tensor(target_wh, device=device) - 0.5
     inside = ((at >= -0.5) & (at <= limit)).all(dim=-1)
-    maps = resample(levels.float(), scale, shift, target_wh)
+    maps = resample(levels.float() / LEVELS, scale, shift, target_wh)
     known = (picked >= 0) & inside & (score > floor) & (maps.sum(dim=(-2, -1)) > 0)
-    return Supervision(normalised(maps), known)
+    return Supervision(normalised(maps ** (1 / temperature)), known)
 
 
 def network_input(crops: torch.Tensor, spec: NetworkSpec) -> torch.Tensor:

@@ -43,24 +43,33 @@ class TrainingBatch:
 class Trainer:
     """A network under a recipe. `step` advances it, `state` and `restore` carry it over a restart."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, weights: dict[str, float]) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, weights: dict[str, float], autocast: torch.dtype | None = None
+    ) -> None:
         self.network = network
         self.recipe = recipe
         self.weights = weights
+        self.autocast = autocast
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=recipe.warm_up, cycle_momentum=False
+            self.optimizer,
+            recipe.learning_rate,
+            total_steps=recipe.steps,
+            pct_start=recipe.warm_up,
+            cycle_momentum=False,
         )
         self.steps_done = 0
 
     def step(self, batch: TrainingBatch) -> dict[str, float]:
-        """One update; the loss terms in nats. UserError if the loss is not finite, before anything is changed by it."""
+        """One update; the loss terms in nats. UserError if the loss is not finite, before any weight is changed by it."""
         self.network.train()
-        terms = loss_terms(self.network(batch.inputs), batch.truth, batch.teachers, self.weights)
+        with torch.autocast(batch.inputs.device.type, self.autocast, enabled=self.autocast is not None):
+            logits = self.network(batch.inputs)
+        terms = loss_terms(logits.float(), batch.truth, batch.teachers, self.weights)
         if not torch.isfinite(terms["total"]):
             raise UserError(
-                f"step {self.steps_done + 1}: the loss is {float(terms['total'])} on {', '.join(batch.people)}: "
+                f"step {self.steps_done + 1}: the loss is {terms['total'].item()} on {', '.join(batch.people)}: "
                 "lower the learning rate in params.yaml and run this again"
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -92,7 +101,8 @@ class Trainer:
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    kept, free = [], []
+    kept: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             (free if isinstance(module, NO_DECAY) or name == "bias" else kept).append(parameter)

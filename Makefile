@@ -1,0 +1,42 @@
+# `make repro`: the whole line on the built-in sample. `make test`: the tests. Both install what they need into .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test lock clean
+
+repro: .venv/installed
+	dvc repro
+
+test: .venv/installed
+	ruff check
+	ruff format --check
+	mypy
+	pytest -n auto
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed, found `$(PYTHON) --version`: run make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	pip install --quiet --disable-pip-version-check -r requirements.lock
+	pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# A new tested set: the newest versions that pyproject.toml allows. `torch` is written plainly, without a local version and
+# without the CUDA packages it brings by itself: it resolves to a CPU build or to a CUDA build, whichever is to be had.
+GPU_MACHINES := platform_machine == "x86_64" and (sys_platform == "linux" or sys_platform == "win32")
+OTHERS := platform_machine != "x86_64" or (sys_platform != "linux" and sys_platform != "win32")
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet torch==2.13.0
+	.venv-lock/bin/pip install --quiet --editable '.[test]'
+	.venv-lock/bin/pip freeze --exclude-editable | sed -E \
+		-e '/^(nvidia-|triton|cuda-)/d' \
+		-e 's/^(torch==[0-9.]+)\+.*/\1/' \
+		-e 's/^onnxruntime-gpu==(.*)/onnxruntime-gpu==\1; $(GPU_MACHINES)\nonnxruntime==\1; $(OTHERS)/' > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv data

@@ -1,0 +1,100 @@
+"""One writer per store; files that are old or new."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from cache.files import write_atomically
+from cache.lock import exclusive
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from cache.lock import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_another_process_is_named_and_its_death_releases(tmp_path):
+    path = tmp_path / "teacher"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(UserError) as error, exclusive(path):
+                pass
+            pattern = (
+                rf"{path} is being written by process {holder.pid} on \S+ since [-\d]+ [:\d]+: wait for it or stop it.*"
+            )
+            assert re.fullmatch(pattern, str(error.value))
+        finally:
+            holder.kill()
+            holder.wait()
+    assert (tmp_path / "teacher.holder").exists(), "a killed holder cannot tidy up"
+    with exclusive(path):
+        assert f"process {os.getpid()} " in (tmp_path / "teacher.holder").read_text()
+    assert not (tmp_path / "teacher.holder").exists()
+
+
+def test_another_thread_is_refused(tmp_path):
+    refused = []
+
+    def second():
+        try:
+            with exclusive(tmp_path / "teacher"):
+                refused.append("no")
+        except UserError as error:
+            refused.append(str(error))
+
+    with exclusive(tmp_path / "teacher"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1 and f"process {os.getpid()} " in refused[0]
+
+
+def test_refusal_leaves_the_holder_its_lock(tmp_path):
+    with exclusive(tmp_path / "teacher"):
+        for _ in range(2):
+            with pytest.raises(UserError, match=f"process {os.getpid()} "), exclusive(tmp_path / "teacher"):
+                pass
+
+
+def test_an_error_inside_releases(tmp_path):
+    with pytest.raises(ZeroDivisionError), exclusive(tmp_path / "teacher"):
+        raise ZeroDivisionError
+    with exclusive(tmp_path / "teacher"):
+        pass
+
+
+def test_two_stores_have_two_locks(tmp_path):
+    with exclusive(tmp_path / "one"), exclusive(tmp_path / "two"):
+        assert (tmp_path / "one.holder").exists() and (tmp_path / "two.holder").exists()
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_write_atomically_leaves_old_or_new(tmp_path, monkeypatch, step):
+    path = tmp_path / "deep/file"
+    write_atomically(path, b"old")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_atomically(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]

@@ -1,0 +1,184 @@
+"""`verify` names what is wrong with a finished store, and the next run mends that and nothing else."""
+
+import shutil
+
+import pytest
+
+from cache.layout import metadata_documents
+from cache.manifest import Problem
+from cache.reader import open_targets, verify
+from cache.writer import open_for_writing
+from pipeline.errors import UserError
+from tests.cache.stores import LAYOUT, fingerprint, write
+from tests.fixtures import flip_bit, tree
+
+HEATMAPS = [LAYOUT.shard_files(b)[0] for b in range(3)]
+SCORES = [LAYOUT.shard_files(b)[2] for b in range(3)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    write(tmp_path / "a.zarr")
+    return tmp_path / "a.zarr"
+
+
+def flip(path):
+    flip_bit(path / HEATMAPS[1])
+    return [f"{HEATMAPS[1]}: damaged"], [1]
+
+
+def cut_short(path):
+    (path / SCORES[2]).write_bytes((path / SCORES[2]).read_bytes()[:-1])
+    return [f"{SCORES[2]}: damaged"], [2]
+
+
+def remove(path):
+    (path / "done/c/0").unlink()
+    return ["done/c/0: missing"], [0]
+
+
+def swap(path):
+    (path / HEATMAPS[0]).rename(path / "aside")
+    (path / HEATMAPS[1]).rename(path / HEATMAPS[0])
+    (path / "aside").rename(path / HEATMAPS[1])
+    return [
+        f"{HEATMAPS[0]}: swapped: holds the content of {HEATMAPS[1]}",
+        f"{HEATMAPS[1]}: swapped: holds the content of {HEATMAPS[0]}",
+    ], [0, 1]
+
+
+def copy_over(path):
+    shutil.copy(path / HEATMAPS[2], path / HEATMAPS[0])
+    return [f"{HEATMAPS[0]}: swapped: holds the content of {HEATMAPS[2]}"], [0]
+
+
+def foreign(path):
+    (path / "heatmaps/c/9/0/0/0").mkdir(parents=True)
+    (path / "heatmaps/c/9/0/0/0/0").write_bytes(b"what is this")
+    (path / "notes.txt").write_text("mine")
+    what = "foreign: not part of this store"
+    return [f"heatmaps/c/9/0/0/0/0: {what}", f"notes.txt: {what}"], []
+
+
+def array_metadata(path):
+    (path / "heatmaps/zarr.json").write_text((path / "heatmaps/zarr.json").read_text().replace("uint8", "int8"))
+    return ["heatmaps/zarr.json: damaged"], []
+
+
+def group_metadata(path):
+    (path / "zarr.json").write_text("{")
+    return ["zarr.json: damaged"], []
+
+
+def metadata_gone(path):
+    (path / "zarr.json").unlink()
+    (path / "peak/zarr.json").unlink()
+    return ["zarr.json: missing", "peak/zarr.json: missing"], []
+
+
+def much(path):
+    for file in (*HEATMAPS, *SCORES):
+        flip_bit(path / file)
+    return [f"{file}: damaged" for b in range(3) for file in (HEATMAPS[b], SCORES[b])], [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "spoil", [flip, cut_short, remove, swap, copy_over, foreign, array_metadata, group_metadata, metadata_gone, much]
+)
+def test_damage_is_named_and_only_its_boundaries_are_rebuilt(path, spoil):
+    before = tree(path)
+    lines, pending = spoil(path)
+    times = {file: (path / file).stat().st_mtime_ns for file in before if (path / file).exists()}
+    assert sorted(map(str, verify(path))) == sorted(lines)
+    plan = open_for_writing(path, LAYOUT, fingerprint())
+    assert plan.pending == pending
+    assert plan.reason.startswith("repaired: ") and all(
+        line in plan.reason for line in sorted(lines)[:1] if len(lines) < 6
+    )
+    assert write(path).startswith("resumed" if pending or lines else "complete")
+    assert tree(path) == before
+    assert verify(path) == []
+    rewritten = {file for b in pending for file in LAYOUT.shard_files(b)} | {line.split(":")[0] for line in lines}
+    # Manifest and metadata are written anew on resuming, with the bytes they had; no other boundary's data is.
+    data = set(LAYOUT.files) - rewritten
+    assert {file: (path / file).stat().st_mtime_ns for file in data} == {file: times[file] for file in data}
+
+
+def test_the_reason_names_five_problems_and_counts_the_rest(path):
+    much(path)
+    reason = open_for_writing(path, LAYOUT, fingerprint()).reason
+    assert reason.count("damaged") == 5 and reason.endswith(" and 1 more")
+
+
+@pytest.mark.parametrize("killed_after", ["nothing", "files"])
+def test_a_repair_that_was_killed_does_not_bless_a_swapped_shard(path, monkeypatch, killed_after):
+    """A swapped shard passes its own checksum: until it is removed the manifest must stay."""
+    before = tree(path)
+    swap(path)
+
+    class Killed(BaseException):
+        pass
+
+    unlink, calls = type(path).unlink, []
+
+    def stop(self, missing_ok=False):
+        calls.append(self)
+        if len(calls) > (0 if killed_after == "nothing" else 5):
+            raise Killed
+        unlink(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "unlink", stop)
+        with pytest.raises(Killed):
+            open_for_writing(path, LAYOUT, fingerprint())
+    write(path)
+    assert tree(path) == before
+
+
+def test_unfinished_is_one_problem(tmp_path):
+    write(tmp_path / "b.zarr", boundaries=[0])
+    assert verify(tmp_path / "b.zarr") == [Problem("manifest.json", "missing: the store is not finished")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{}", '{"fingerprint": 1, "files": 2, "digest": 3}', "[" * 20000, "\xff"],
+)
+def test_a_damaged_manifest_is_refused_and_made_anew(path, text):
+    before = tree(path)
+    (path / "manifest.json").write_bytes(text.encode("latin-1"))
+    assert verify(path) == [Problem("manifest.json", "damaged")]
+    with pytest.raises(UserError, match="its manifest is damaged: run `again`"):
+        open_targets(path, "again")
+    assert write(path) == "resumed: 3 of 3 boundaries were done"
+    assert tree(path) == before
+
+
+def test_a_manifest_edited_by_hand_is_damaged(path):
+    """Its own digest covers fingerprint and files, so a file and its entry can't be changed together."""
+    text = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(text.replace('"a' + "a" * 63, '"c' + "a" * 63))
+    assert verify(path) == [Problem("manifest.json", "damaged")]
+
+
+def test_a_manifest_of_another_run_makes_the_store_anew(path, tmp_path):
+    before = tree(path)
+    write(tmp_path / "b.zarr", teacher="c" * 64)
+    (tmp_path / "b.zarr/manifest.json").replace(path / "manifest.json")
+    assert write(path).startswith("rebuilt: teacher was")
+    assert tree(path) == before
+
+
+@pytest.mark.parametrize("file", [*LAYOUT.shard_files(1), *metadata_documents(LAYOUT, fingerprint())])
+@pytest.mark.parametrize("at", [0.0, 0.5, 0.999])
+def test_a_reader_never_takes_a_flipped_bit_for_targets(path, file, at):
+    """Each checksum does its part even where nobody verifies: reading raises UserError or gives what was written."""
+    expected = open_targets(path, "again").read(slice(0, 41))
+    flip_bit(path / file, at)
+    try:
+        found = open_targets(path, "again").read(slice(0, 41))
+    except UserError as error:
+        assert "\n" not in str(error) and str(path) in str(error) and "run `" in str(error)
+        return
+    assert vars(found).keys() == vars(expected).keys()
+    assert all((vars(found)[name] == vars(expected)[name]).all() for name in vars(expected))

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.frames import apply, regions_of_boxes
+from pipeline.skeletons import COCO17, Skeleton
+from pipeline.spec import NetworkSpec, parse_spec, spec_values
+from tests.pipeline.examples import spec
+
+VALUES = {
+    "skeleton": "coco17",
+    "input": [256, 192],
+    "color": "bgr",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57, 57.375],
+    "padding": 1.25,
+    "affine": "classic",
+    "kind": "heatmap",
+}
+
+
+def test_values_of_a_good_spec():
+    assert parse_spec(VALUES, "here") == NetworkSpec(
+        skeleton=COCO17,
+        input_wh=(192, 256),
+        color="bgr",
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.0, 57.375),
+        padding=1.25,
+        affine="classic",
+        kind="heatmap",
+    )
+
+
+def test_round_trip():
+    assert spec_values(parse_spec(VALUES, "here")) == VALUES
+    assert parse_spec(spec_values(spec()), "here") == spec()
+
+
+def test_a_given_skeleton_replaces_the_named_one():
+    unified = Skeleton("unified", ("nose", "pelvis"))
+    assert parse_spec({**VALUES, "skeleton": "unified"}, "here", unified).skeleton is unified
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("skeleton", "coco18"),
+        ("skeleton", None),
+        ("input", 256),
+        ("input", [256]),
+        ("input", [256, 192, 3]),
+        ("input", [256, 192.0]),
+        ("input", ["256", "192"]),
+        ("input", [8, 192]),
+        ("input", [256, 5000]),
+        ("color", "RGB"),
+        ("color", ["rgb"]),
+        ("mean", 120),
+        ("mean", [120, 115]),
+        ("mean", [120, 115, "100"]),
+        ("mean", [120, 115, float("nan")]),
+        ("mean", [120, 115, True]),
+        ("std", [58, 57]),
+        ("std", [58, 57, 0]),
+        ("std", [58, 57, -57]),
+        ("std", [58, 57, float("nan")]),
+        ("std", [58, 57, float("inf")]),
+        ("padding", "1.25"),
+        ("padding", 0),
+        ("padding", 40),
+        ("padding", True),
+        ("padding", float("nan")),
+        ("affine", "UDP"),
+        ("affine", None),
+        ("kind", "regression"),
+    ],
+)
+def test_wrong_values_are_named(key, wrong):
+    with pytest.raises(UserError) as error:
+        parse_spec({**VALUES, key: wrong}, "teachers.tiny")
+    assert f"teachers.tiny.{key}: " in str(error.value)
+    assert "expected" in str(error.value)
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_missing_values_are_named(key):
+    with pytest.raises(UserError, match=f"here: missing {key}: "):
+        parse_spec({k: v for k, v in VALUES.items() if k != key}, "here")
+
+
+@pytest.mark.parametrize(("color", "expected"), [("rgb", [0.0, 1.0, 2.0]), ("bgr", [1.0, 1.0, 0.5])])
+def test_network_input_follows_color_mean_and_std(color, expected):
+    """One pixel of R 120, G 165, B 180 with mean (120, 115, 100) and std (60, 50, 40) in the network's own order."""
+    crops = np.array([120, 165, 180], np.uint8).reshape(1, 1, 1, 3)
+    normalised = spec(color=color).normalised(crops)
+    assert (normalised.shape, normalised.dtype) == ((1, 3, 1, 1), np.float32)
+    assert np.allclose(normalised.ravel(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("convention", "last"), [("udp", [23, 31]), ("classic", [23.75, 31.75])])
+def test_image_from_target_is_the_way_back(convention, last):
+    """The last input pixel of 96 x 128 is the last of 24 x 32 maps under `udp`, three quarters beyond it under `classic`."""
+    regions = regions_of_boxes(np.array([[10.0, 20.0, 50.0, 90.0], [0.0, 0.0, 300.0, 20.0]]))
+    chosen = spec(affine=convention)
+    inputs = np.tile([[0.0, 0.0], [95.0, 127.0]], (2, 1, 1))
+    image = apply(chosen.image_from_target(regions, (24, 32)), np.tile([[0.0, 0.0], last], (2, 1, 1)))
+    assert np.allclose(apply(chosen.input_from_image(regions), image), inputs, atol=1e-9)

@@ -1,0 +1,149 @@
+import copy
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.errors import UserError
+from pipeline.losses import Supervision
+from pipeline.targets.distributions import gaussian_distributions, normalised
+from pipeline.training.trainer import Recipe, Trainer, TrainingBatch
+
+RECIPE = Recipe(steps=60, learning_rate=0.01, warm_up=0.2, weight_decay=0.05, clip=5.0, average=0.9)
+WEIGHTS = {"truth": 0.6, "tiny": 0.4}
+K = 3
+
+
+def network():
+    """Crops (B, 3, 32, 32) to maps (B, K, 8, 8)."""
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 4, stride=4),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, K, 1),
+    )
+
+
+def trainer(recipe=RECIPE):
+    torch.manual_seed(0)
+    return Trainer(network(), recipe, WEIGHTS)
+
+
+def batch(seed=0):
+    """Four noise crops of 32 x 32, each keypoint somewhere else in each, and a teacher that knows two of three."""
+    random = torch.Generator().manual_seed(seed)
+    points = 1 + 5 * torch.rand(4, K, 2, generator=random)
+    target = gaussian_distributions(points, (8, 8), 0.8)
+    known = torch.tensor([[True, True, False]] * 4)
+    return TrainingBatch(
+        inputs=torch.randn(4, 3, 32, 32, generator=random),
+        truth=Supervision(target, torch.ones(4, K, dtype=torch.bool)),
+        teachers={"tiny": Supervision(normalised(target**0.5), known)},
+        people=[f"coco person {n}" for n in range(4)],
+    )
+
+
+def weights(of: Trainer):
+    return {name: value.clone() for name, value in of.network.state_dict().items()}
+
+
+def test_one_batch_is_learned_by_heart():
+    """From about log(64) less the target's entropy of 2.4 nats, to a fifth of it."""
+    training = trainer()
+    losses = [training.step(batch()) for _ in range(RECIPE.steps)]
+    assert losses[0].keys() == {"total", "truth", "tiny"}
+    assert losses[-1]["total"] < 0.2 * losses[0]["total"]
+    assert losses[-1]["truth"] < 0.2 * losses[0]["truth"]
+    assert training.steps_done == RECIPE.steps
+
+
+def test_total_is_the_weighted_sum():
+    terms = trainer().step(batch())
+    assert terms["total"] == pytest.approx(0.6 * terms["truth"] + 0.4 * terms["tiny"], rel=1e-6)
+
+
+def test_a_restored_run_ends_with_the_same_bits(tmp_path):
+    """By way of a file that is read without unpickling anything."""
+    undisturbed, first = trainer(), trainer()
+    for step in range(8):
+        undisturbed.step(batch(step))
+    for step in range(5):
+        first.step(batch(step))
+    torch.save(first.state(), tmp_path / "state.pt")
+    torch.manual_seed(123)
+    second = Trainer(network(), RECIPE, WEIGHTS)
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert second.steps_done == 5
+    for step in range(5, 8):
+        second.step(batch(step))
+    for ours, theirs in ((second.network, undisturbed.network), (second.average, undisturbed.average)):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), name
+    assert second.schedule.get_last_lr() == undisturbed.schedule.get_last_lr()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_the_people_and_changes_no_weight(wrong):
+    training = trainer()
+    training.step(batch())
+    spoilt = batch(1)
+    target = spoilt.truth.target.clone()
+    target[0, 0, 0, 0] = wrong
+    before = {name: value.clone() for name, value in training.network.named_parameters()}
+    averaged, optimizer = copy.deepcopy(training.average.state_dict()), copy.deepcopy(training.optimizer.state_dict())
+    with pytest.raises(UserError, match=re.escape("step 2: the loss is ")) as error:
+        training.step(replace(spoilt, truth=Supervision(target, spoilt.truth.valid)))
+    for person in spoilt.people:
+        assert person in str(error.value)
+    assert "learning rate" in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in training.network.named_parameters())
+    assert all(torch.equal(value, averaged[name]) for name, value in training.average.state_dict().items())
+    for n, state in training.optimizer.state_dict()["state"].items():
+        assert all(torch.equal(value, optimizer["state"][n][key]) for key, value in state.items())
+    assert training.steps_done == 1
+
+
+def test_norms_and_biases_do_not_decay():
+    training = trainer()
+    decay = {id(p): group["weight_decay"] for group in training.optimizer.param_groups for p in group["params"]}
+    assert len(decay) == len(list(training.network.parameters()))
+    for module in training.network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            free = isinstance(module, nn.BatchNorm2d) or name == "bias"
+            assert decay[id(parameter)] == (0.0 if free else 0.05)
+
+
+def test_the_rate_rises_and_falls():
+    training = trainer(replace(RECIPE, steps=20))
+    rates = []
+    for _ in range(20):
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        training.step(batch())
+    # OneCycleLR: from a 25th of the peak, up to it after 20 % of the steps, down to a 10,000th of the start.
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) == 3
+    assert rates[-1] == pytest.approx(0.01 / 25 / 1e4)
+
+
+def test_the_gradient_is_clipped():
+    """AdamW's first moment after one step is a tenth of the clipped gradient."""
+    training = trainer(replace(RECIPE, clip=1e-3))
+    training.step(batch())
+    moments = [state["exp_avg"] for state in training.optimizer.state_dict()["state"].values()]
+    assert float(torch.cat([m.flatten() for m in moments]).norm()) == pytest.approx(1e-4, rel=1e-4)
+
+
+def test_the_average_follows_with_its_decay():
+    training = trainer()
+    training.step(batch())
+    first = weights(training)
+    assert all(torch.equal(v, first[n]) for n, v in training.average.module.state_dict().items())
+    training.step(batch(1))
+    name = "5.weight"
+    expected = 0.9 * first[name] + 0.1 * weights(training)[name]
+    assert torch.allclose(training.average.module.state_dict()[name], expected, rtol=0, atol=1e-7)

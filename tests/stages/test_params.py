@@ -1,0 +1,201 @@
+"""params.yaml: every mistake is one line that says where it stands."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+from annotated_types import Ge, Le
+
+from pipeline.errors import UserError
+from stages.datasets import PrepareSettings, dataset_settings, named
+from stages.params import load_params, parse, settings
+from stages.teach import TeachSettings
+from stages.teachers import teacher_settings
+from tests.fixtures import PARAMS, params
+
+
+@dataclass(frozen=True)
+class Example:
+    share: Annotated[float, Ge(0), Le(1)] = 0.5
+    count: int = 3
+    kind: Literal["one", "two"] = "one"
+    names: list[str] = field(default_factory=list)
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(UserError) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def load(tmp_path, text: str | bytes):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_params(path)
+
+
+def test_reads_what_is_written(tmp_path):
+    assert load(tmp_path, yaml.safe_dump(PARAMS)) == PARAMS
+
+
+def test_a_seed_is_always_there(tmp_path):
+    assert load(tmp_path, "data: []") == {"data": [], "seed": 0}
+
+
+def test_missing_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        refusal(load_params) == "params.yaml not found in this folder: run this where it lies, or copy one from params/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: [1", "not readable as YAML"),
+        ("a: b: c", "not readable as YAML"),
+        (b"seed: \xff\xfe", "not readable as YAML"),
+        ("a: 2020-99-99", "not readable as YAML"),
+        ("seed: " + "9" * 5000, "not readable as YAML"),
+        ("? [a]\n: 1", "not readable as YAML"),
+        ("[" * 3000, "not readable as YAML"),
+        ("", "expected a mapping, found NoneType"),
+        ("- 1", "expected a mapping, found list"),
+        ("text", "expected a mapping, found str"),
+        ("seeed: 1", "unknown key `seeed`: did you mean `seed`?"),
+        ("teacher: {}", "unknown key `teacher`: did you mean `teachers`?"),
+        ("zzz: 1", "unknown key `zzz`: known are seed, data, sample, datasets"),
+        ("1: 2", "unknown key `1`"),
+        ("seed: many", "seed: expected a whole number from 0 to 2^63 - 1, found 'many'"),
+        ("seed: -1", "seed: expected a whole number from 0 to 2^63 - 1, found -1"),
+        ("seed: 1.5", "seed: expected a whole number from 0 to 2^63 - 1, found 1.5"),
+        ("seed:", "seed: expected a whole number from 0 to 2^63 - 1, found None"),
+        ("seed: yes", "seed: expected a whole number from 0 to 2^63 - 1, found True"),
+    ],
+)
+def test_refused_files(tmp_path, text, words):
+    message = refusal(load, tmp_path, text)
+    assert message.startswith(f"{tmp_path / 'params.yaml'}: ") and words in message
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["!!python/object/apply:os.system ['touch ran']", "!!python/name:os.system", "!!python/object/new:os.system [x]"],
+)
+def test_tags_that_run_code_are_refused(tmp_path, monkeypatch, tag):
+    monkeypatch.chdir(tmp_path)
+    assert "could not determine a constructor" in refusal(load, tmp_path, f"seed: {tag}\n")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"shrae": 1}, "params.yaml: example: unknown key `shrae`: did you mean `share`?"),
+        ({"zz": 1}, "params.yaml: example: unknown key `zz`: known are share, count, kind, names"),
+        ({"share": 1.5}, "params.yaml: example.share: Input should be less than or equal to 1, found 1.5"),
+        ({"share": -0.1}, "params.yaml: example.share: Input should be greater than or equal to 0, found -0.1"),
+        ({"share": float("nan")}, "params.yaml: example.share: Input should be less than or equal to 1, found nan"),
+        ({"share": "much"}, "params.yaml: example.share: Input should be a valid number, "),
+        ({"count": 1.5}, "params.yaml: example.count: Input should be a valid integer, "),
+        ({"count": None}, "params.yaml: example.count: Input should be a valid integer, found None"),
+        ({"kind": "three"}, "params.yaml: example.kind: Input should be 'one' or 'two', found 'three'"),
+        ({"names": ["a", 3]}, "params.yaml: example.names.1: Input should be a valid string, found 3"),
+        ([], "params.yaml: example: expected a mapping, found []"),
+        ("text", "params.yaml: example: expected a mapping, found 'text'"),
+    ],
+)
+def test_refused_values(values, message):
+    assert refusal(parse, values, "example", Example).startswith(message)
+
+
+def test_an_absent_or_empty_section_means_the_defaults():
+    for section in ({}, {"example": None}, {"example": {}}):
+        assert settings(section, "example", Example) == Example(0.5, 3, "one", [])
+    assert settings({"example": {"count": 4}}, "example", Example).count == 4
+
+
+@pytest.mark.parametrize(
+    ("boundary", "words"),
+    [(0, "greater than or equal to 16"), (4112, "less than or equal to 4096"), (24, "multiple of 16")],
+)
+def test_boundaries_that_a_store_cannot_have(boundary, words):
+    assert words in refusal(settings, {"teach": {"boundary": boundary}}, "teach", TeachSettings)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"validation": 1}, {"validation": -0.1}, {"views": 0}, {"views": 65}, {"rotation": 181}]
+)
+def test_prepare_settings_out_of_range(wrong):
+    assert f"params.yaml: prepare.{next(iter(wrong))}: " in refusal(
+        settings, {"prepare": wrong}, "prepare", PrepareSettings
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"datasets": None}, "params.yaml: datasets: expected at least one dataset, found none"),
+        ({"datasets": []}, "params.yaml: datasets: expected at least one dataset, found none"),
+        ({"datasets__coco": 3}, "params.yaml: datasets.coco: expected a mapping, found 3"),
+        ({"datasets__coco__format": "voc"}, "params.yaml: datasets.coco.format: Input should be 'coco', 'mpii'"),
+        ({"datasets__coco__formt": "coco"}, "params.yaml: datasets.coco: unknown key `formt`: did you mean `format`?"),
+        ({"datasets__coco__train": "x"}, "params.yaml: datasets.coco.train: expected a mapping, found 'x'"),
+        ({"datasets__coco__train": {"file": "a"}}, "params.yaml: datasets.coco.train.images: Field required"),
+        (
+            {"datasets__coco__train__image": "a"},
+            "params.yaml: datasets.coco.train: unknown key `image`: did you mean `images`?",
+        ),
+    ],
+)
+def test_refused_datasets(changes, message):
+    assert refusal(dataset_settings, params(**changes)).startswith(message)
+
+
+def test_an_unknown_dataset_names_the_known():
+    found = refusal(named, dataset_settings(PARAMS), "cocoa")
+    assert found == "params.yaml: unknown dataset `cocoa`: expected one of coco"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teachers": {}}, "params.yaml: unknown teacher `tiny`: expected one of those under `teachers` (none)"),
+        (
+            {"teachers": {"big": {}}},
+            "params.yaml: unknown teacher `tiny`: expected one of those under `teachers` (big)",
+        ),
+        ({"teachers": ["tiny"]}, "params.yaml: unknown teacher `tiny`: "),
+        ({"teachers__tiny": None}, "params.yaml: teachers.tiny: expected a mapping, found None"),
+        ({"teachers__tiny": {}}, "params.yaml: teachers.tiny.onnx: expected a text, found None"),
+        ({"teachers__tiny__onnx": 3}, "params.yaml: teachers.tiny.onnx: expected a text, found 3"),
+        ({"teachers__tiny__dataset": None}, "params.yaml: teachers.tiny.dataset: expected a text, found None"),
+        ({"teachers__tiny__colour": "rgb"}, "params.yaml: teachers.tiny: unknown key `colour`: did you mean `color`?"),
+        ({"teachers__tiny__color": "hsv"}, "params.yaml: teachers.tiny.color: expected one of rgb, bgr, found 'hsv'"),
+        ({"teachers__tiny__kind": ["heatmap"]}, "params.yaml: teachers.tiny.kind: expected one of heatmap, "),
+        (
+            {"teachers__tiny__input": [32]},
+            "params.yaml: teachers.tiny.input: expected [height, width] in pixels, found [32]",
+        ),
+        ({"teachers__tiny__input": [True, 32]}, "params.yaml: teachers.tiny.input: expected [height, width] in pixels"),
+        ({"teachers__tiny__std": [1, 0, 1]}, "params.yaml: teachers.tiny.std: expected positive numbers"),
+        ({"teachers__tiny__mean": [1, 2]}, "params.yaml: teachers.tiny.mean: expected three numbers"),
+        ({"teachers__tiny__padding": 0.2}, "params.yaml: teachers.tiny.padding: expected a number from 0.5 to 4"),
+    ],
+)
+def test_refused_teachers(changes, message):
+    assert refusal(teacher_settings, params(**changes), "tiny").startswith(message)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_refused_numbers_of_a_spec(key, number):
+    assert f"teachers.tiny.{key}: " in refusal(
+        teacher_settings, params(**{f"teachers__tiny__{key}": [1, number, 1]}), "tiny"
+    )
+
+
+def test_an_unknown_skeleton_is_refused():
+    assert "coco17" in refusal(teacher_settings, params(teachers__tiny__skeleton="coco18"), "tiny")

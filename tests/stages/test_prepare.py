@@ -1,0 +1,166 @@
+"""`prepare`: tables of people, views and pictures, all of a dataset or none."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.people.manifest import read_manifest
+from stages import prepare
+from stages.datasets import load_people, load_views, table_path
+from tests.fixtures import CROWD, UNLABELLED, params, tree
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def documents(folder, change) -> None:
+    path = folder / "annotations/train.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_what_it_says(unprepared):
+    lines: list[str] = []
+    prepare.run(params(), say=lines.append)
+    assert lines[:3] == [
+        "coco train: 40 people in use of 42, 11 pictures",
+        "coco validation: 8 people in use of 8, 2 pictures",
+        "coco: labelled keypoints of people in use (train, validation)",
+    ]
+    assert lines[3].split() == ["nose", "40", "8"]
+    assert len(lines) == 3 + 17
+
+
+def test_the_split_is_by_picture_and_complete(project):
+    train, validation = load_people("coco", "train"), load_people("coco", "validation")
+    assert set(validation.image) == {"04.jpg", "06.jpg"}
+    assert not set(train.image) & set(validation.image)
+    assert sorted([*train.person, *validation.person]) == [*range(48), CROWD, UNLABELLED]
+    assert train.person[~train.use].tolist() == [CROWD, UNLABELLED]
+
+
+def test_views_and_pictures_belong_to_the_people(project):
+    for split, pictures in (("train", 11), ("validation", 2)):
+        people = load_people("coco", split)
+        views = load_views("coco", split, people)
+        assert views.kinds == ("plain", "strong")
+        np.testing.assert_array_equal(views.center[:, 0], people.box[:, :2] + people.box[:, 2:] / 2)
+        np.testing.assert_array_equal(views.size[:, 0], people.box[:, 2:])
+        assert (views.rotation[:, 0] == 0).all() and np.abs(views.rotation[:, 1]).max() <= 80
+        manifest = read_manifest(table_path("coco", split, "pictures"))
+        assert manifest.name.tolist() == sorted(set(people.image)) and len(manifest.name) == pictures
+        assert manifest.sha256.tolist() == [tree(project / "pictures")[name] for name in manifest.name]
+
+
+def test_a_second_run_gives_the_same_bytes(project):
+    before = tree(project / "data")
+    assert len(before) == 6
+    prepare.run(params(), say=quiet)
+    assert tree(project / "data") == before
+
+
+def test_no_validation(unprepared):
+    prepare.run(params(prepare__validation=0), say=quiet)
+    assert len(load_people("coco", "train")) == 50 and len(load_people("coco", "validation")) == 0
+
+
+def test_another_seed_draws_other_views_and_another_split(project):
+    before = load_views("coco", "train", load_people("coco", "train"))
+    prepare.run(params(seed=1, prepare__validation=0.2), say=quiet)
+    after = load_views("coco", "train", load_people("coco", "train"))
+    shared, here, there = np.intersect1d(before.person, after.person, return_indices=True)
+    assert len(shared) > 20
+    np.testing.assert_array_equal(before.size[here, 0], after.size[there, 0])
+    assert (before.size[here, 1] != after.size[there, 1]).any(axis=1).all()
+
+
+def test_a_test_part_is_not_split(unprepared):
+    part = {"file": "train.json", "images": "pictures"}
+    prepare.run(params(datasets__coco__train=None, datasets__coco__test=part), say=quiet)
+    assert len(load_people("coco", "test")) == 50
+    assert sorted(p.name for p in (unprepared / "data/people/coco").iterdir()) == [
+        f"test-{what}.parquet" for what in ("people", "pictures", "views")
+    ]
+
+
+def cut_picture_out(folder):
+    (folder / "pictures/03.jpg").unlink()
+
+
+def empty_picture(folder):
+    (folder / "pictures/03.jpg").write_bytes(b"")
+
+
+def no_annotations(folder):
+    (folder / "annotations/train.json").unlink()
+
+
+def broken_annotations(folder):
+    (folder / "annotations/train.json").write_text('{"images": [')
+
+
+def no_pictures(folder):
+    (folder / "pictures").rename(folder / "elsewhere")
+
+
+def leaving_name(folder):
+    documents(folder, lambda d: d["images"][3].update(file_name="../secret.jpg"))
+
+
+def link_outside(folder):
+    (folder / "pictures/03.jpg").unlink()
+    (folder / "pictures/03.jpg").symlink_to("/etc/hostname")
+
+
+def nobody(folder):
+    documents(folder, lambda d: d["annotations"].clear())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (cut_picture_out, "pictures/03.jpg: expected a readable file, found No such file"),
+        (empty_picture, "pictures/03.jpg: expected a file with content, found 0 bytes"),
+        (no_annotations, "annotations/train.json does not exist: for the built-in sample run `pipeline data sample`"),
+        (broken_annotations, "annotations/train.json: expected JSON"),
+        (no_pictures, "datasets.coco: picture folder pictures does not exist: mend params.yaml"),
+        (leaving_name, "expected a file name inside the picture folder, found '../secret.jpg'"),
+        (link_outside, "expected a file name inside the picture folder, found '03.jpg'"),
+        (nobody, "expected people to learn from in its train part, found none of 0 usable"),
+    ],
+)
+def test_a_run_that_fails_leaves_the_old_tables(project, spoil, message):
+    before = tree(project / "data/people/coco")
+    spoil(project)
+    with pytest.raises(UserError) as error:
+        prepare.run(params(), say=quiet)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert tree(project / "data/people/coco") == before
+
+
+def test_one_dataset_of_two(unprepared):
+    both = params()
+    both["datasets"]["other"] = both["datasets"]["coco"]
+    prepare.run(both, "other", say=quiet)
+    assert [path.name for path in (unprepared / "data/people").iterdir()] == ["other"]
+    with pytest.raises(UserError, match="unknown dataset `third`: expected one of coco, other"):
+        prepare.run(both, "third", say=quiet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"datasets__coco__train": None}, "datasets.coco: expected a `train` or a `test` part, found neither"),
+        ({"prepare__validation": 1.0}, "prepare.validation: Input should be less than 1"),
+        ({"prepare__veiws": 2}, "prepare: unknown key `veiws`: did you mean `views`?"),
+    ],
+)
+def test_settings_are_refused_before_anything_is_written(unprepared, changes, message):
+    with pytest.raises(UserError, match=r"params\.yaml: ") as error:
+        prepare.run(params(**changes), say=quiet)
+    assert message in str(error.value)
+    assert not (unprepared / "data").exists()

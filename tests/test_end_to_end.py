@@ -1,0 +1,103 @@
+"""The whole line by `dvc repro` on a tiny sample, in a copy of the repository; then its targets travel to another clone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.closure import ROOT
+
+BIN = Path(sys.executable).parent
+TINY = {"steps": 6, "batch": 8}
+
+
+def run(folder: Path, *command: str) -> str:
+    """Output of a command run in `folder` with this code and the tools of this environment."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def pipeline(folder: Path, *arguments: str) -> str:
+    """Output of our own command in `folder`."""
+    return run(folder, sys.executable, str(folder / "cli.py"), *arguments)
+
+
+def copy_of_the_project(folder: Path) -> None:
+    """The rooms, dvc.yaml and tiny parameters, under git and DVC, with `pipeline` meaning this copy."""
+    for room in ("pipeline", "cache", "stages"):
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("cli.py", "dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / file, folder / file)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["sample"] |= {"train": 14, "test": 5, "size": 160}
+    params["prepare"] |= {"validation": 0.3, "views": 2}
+    params["fit"] |= {"width": 8, "training": TINY}
+    params["distill"] |= {"width": 8, "score_floor": 0.0, "training": TINY}
+    params["baselines"] = {"joint": params["baselines"]["joint"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    tool = folder / "bin" / "pipeline"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/cli.py" "$@"\n')
+    tool.chmod(0o755)
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+
+
+def repro(folder: Path) -> str:
+    """`dvc repro` with the copy's `pipeline` first on the path."""
+    return run(folder, "sh", "-c", f'PATH="{folder}/bin:$PATH" dvc repro')
+
+
+@pytest.mark.slow
+def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
+    here, there, remote = tmp_path / "here", tmp_path / "there", tmp_path / "remote"
+    here.mkdir()
+    copy_of_the_project(here)
+
+    repro(here)
+    metrics = json.loads((here / "results/metrics.json").read_text())
+    assert set(metrics) == {"unified", "joint", "teacher coco", "teacher mpii"}
+    for scores in metrics.values():
+        assert set(scores) == {"coco", "mpii", "halpe", "average", "validation"}
+        assert {"AP", "AR", "PCK@0.1"} <= set(scores["coco"])
+        assert {"PCKh@0.5", "PCKh@0.1"} <= set(scores["mpii"])
+        assert {"AP-17", "AP-20", "AP-21 (thorax as neck)"} <= set(scores["halpe"])
+        assert scores["average"] == pytest.approx((scores["coco"]["AP"] + scores["mpii"]["PCKh@0.5"]) / 2, abs=1e-3)
+    assert {file.name for file in (here / "data/overlays").iterdir()} == {"coco.jpg", "mpii.jpg", "halpe.jpg"}
+    assert (here / "data/students/unified.onnx").is_file()
+    assert "Data and pipelines are up to date" in repro(here)
+
+    run(here, "dvc", "remote", "add", "--default", "folder", str(remote))
+    run(here, "git", "add", "--all")
+    run(here, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "all")
+    run(here, "dvc", "push", "--quiet")
+    run(tmp_path, "git", "clone", "--quiet", str(here), str(there))
+    run(
+        there,
+        "dvc",
+        "pull",
+        "--quiet",
+        "data@sample",
+        "prepare@coco",
+        "prepare@mpii",
+        "prepare@halpe",
+        "teach@coco",
+        "teach@mpii",
+    )
+    assert not (there / "data/teachers").exists()
+    pipeline(there, "cache", "verify", "data/targets/coco/coco-train.zarr")
+    pipeline(there, "distill")
+    ours, theirs = ((folder / "data/students/unified/student.safetensors").read_bytes() for folder in (here, there))
+    assert ours == theirs
