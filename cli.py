@@ -20,6 +20,9 @@ cache = typer.Typer(no_args_is_help=True, help="Look into target stores.")
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")
 
+INTERRUPTED = 130
+"""Exit code of Typer after Ctrl-C."""
+
 Device = Literal["auto", "cuda", "cpu"]
 TeacherName = Annotated[str, typer.Option(help="A teacher that params.yaml lists.", show_default=False)]
 DeviceOption = Annotated[Device, typer.Option(help="Where networks run; `auto` takes CUDA where it works and says so.")]
@@ -168,9 +171,10 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            print("interrupted: run the same command again to go on", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

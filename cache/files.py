@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -14,6 +15,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(aside, path)
+
+
+def replace_folder(aside: Path, place: Path) -> None:
+    """Put a finished folder in another's place. Killed midway, the old one is whole or lies at `<place>.previous`."""
+    previous = place.with_name(place.name + ".previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    if place.exists():
+        place.rename(previous)
+    aside.rename(place)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

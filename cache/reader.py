@@ -43,6 +43,10 @@ class TargetStore:
                 f"{self.path}: {where} cannot be read ({_one_line(error)}): run `pipeline cache verify {self.path}`"
             ) from error
 
+    def affines(self, rows: slice) -> np.ndarray:
+        """float64 (P, V, 2, 3): target pixels to image pixels of a run of people, without reading their heatmaps."""
+        return self._light(rows)[3]
+
     def _light(self, rows: slice) -> list[np.ndarray]:
         """The arrays beside the heatmaps; a boundary that was read lately is still in memory."""
         boundaries = range(rows.start // self.layout.boundary, (rows.stop - 1) // self.layout.boundary + 1)

@@ -8,16 +8,19 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from cache.reader import TargetStore, open_targets, verify
+from cache.files import replace_folder
+from cache.reader import TargetStore, verify
 from pipeline.errors import UserError
 from pipeline.networks.build import PyramidSettings, Student, save_student
 from pipeline.networks.run import Device, torch_device
 from pipeline.people.people import People
 from pipeline.spec import NetworkSpec, parse_spec
+from pipeline.views import Views
 from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named, unified
 from stages.params import parse, settings
+from stages.stores import open_store
 from stages.students import STUDENTS, Arm, arm_named
-from stages.teachers import store_path, teach_command, teacher_settings
+from stages.teachers import teach_command, teacher_settings
 from stages.training import Task, TrainingSettings, discard_checkpoint, train, write_curve
 from stages.training_data import Source
 
@@ -64,8 +67,7 @@ def run(
     more = {"arm": vars(arm), "seconds": round(trained.seconds, 1)}
     save_student(Student(trained.network, task.network, task.spec), aside, more)
     write_curve(trained.curve, aside / "curve.csv")
-    shutil.rmtree(place, ignore_errors=True)
-    aside.rename(place)
+    replace_folder(aside, place)
     discard_checkpoint(task.name)
     say(f"{place}: written")
 
@@ -108,8 +110,9 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> Task:
         if there.train is None:
             raise UserError(f"params.yaml: students.{name}.datasets: {dataset} has no `train` part")
         people = load_people(dataset, TRAIN)
-        stores = {teacher: _open(teacher, dataset, people) for teacher in arm.teachers}
-        sources.append(Source(dataset, there.images(TRAIN), people, load_views(dataset, TRAIN, people), stores))
+        views = load_views(dataset, TRAIN, people)
+        stores = {teacher: _open(params, teacher, dataset, people, views) for teacher in arm.teachers}
+        sources.append(Source(dataset, there.images(TRAIN), people, views, stores))
     return Task(
         name=f"student-{name}",
         network=PyramidSettings(chosen.width, chosen.depth),
@@ -125,14 +128,13 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> Task:
     )
 
 
-def _open(teacher: str, dataset: str, people: People) -> TargetStore:
-    """A store that is complete, of these people, and byte for byte what was written."""
-    path = store_path(teacher, dataset, TRAIN)
-    again = teach_command(teacher)
-    store = open_targets(path, again, people.person)
-    problems = verify(path)
+def _open(params: dict[str, Any], teacher: str, dataset: str, people: People, views: Views) -> TargetStore:
+    """A store that fits, byte for byte as it was written."""
+    store = open_store(params, teacher, dataset, TRAIN, people, views)
+    problems = verify(store.path)
     if problems:
+        more = " and more" if len(problems) > 1 else ""
         raise UserError(
-            f"{path}: {problems[0]}{' and more' if len(problems) > 1 else ''}: run `{again}`, which rebuilds what is damaged"
+            f"{store.path}: {problems[0]}{more}: run `{teach_command(teacher)}`, which rebuilds what is damaged"
         )
     return store

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.files import replace_folder
 from pipeline.errors import UserError
 from pipeline.people.coco import read_coco
 from pipeline.people.halpe import read_halpe
@@ -91,8 +92,7 @@ def _prepare(
         with progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
             manifest = picture_manifest(dataset.images(split), names, advance=functools.partial(bar.update, 1))
         write_manifest(manifest, aside / f"{split}-pictures.parquet")
-    shutil.rmtree(place, ignore_errors=True)
-    aside.rename(place)
+    replace_folder(aside, place)
     _report(name, dataset, tables, say)
 
 

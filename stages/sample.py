@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import scipy.io
 
+from cache.files import replace_folder
 from pipeline.errors import UserError
 from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth
 from pipeline.sample.pose import Style
@@ -175,16 +176,6 @@ def check_place(folder: Path) -> None:
         )
 
 
-def put_in_place(partial_folder: Path, folder: Path) -> None:
-    """Rename the finished folder to its name; what was there before goes only now."""
-    previous = folder.with_name(folder.name + ".previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
-    partial_folder.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
 def people_of(pictures: Sequence[Drawn]) -> int:
     """How many people with labelled keypoints there are."""
     return sum(bool(person.labelled.any()) for drawn in pictures for person in drawn.people)
@@ -201,7 +192,7 @@ def run(settings: SampleSettings) -> None:
 
     parts = draw_parts(settings, partial_folder)
     write_annotations(partial_folder, parts)
-    put_in_place(partial_folder, folder)
+    replace_folder(partial_folder, folder)
 
     pictures = sum(len(drawn) for drawn in parts.values())
     people = sum(people_of(drawn) for drawn in parts.values())

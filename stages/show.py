@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cache.reader import open_targets
 from pipeline.crops import crop
 from pipeline.drawing import draw_maps, draw_pose, sheet
 from pipeline.errors import UserError
@@ -17,6 +16,7 @@ from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.targets.quantise import dequantise
 from stages.datasets import DatasetSettings, dataset_settings, load_people, load_views, named
+from stages.stores import open_store
 from stages.teachers import store_path, teach_command, teacher_settings
 
 CROP_WH = (192, 256)
@@ -44,14 +44,8 @@ def run(
         if not path.exists():
             say(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
             continue
-        store = open_targets(path, teach_command(teacher), people.person)
+        block = open_store(params, teacher, dataset, split, people, views).read(slice(row, row + 1))
         spec = teacher_settings(params, teacher).spec
-        block = store.read(slice(row, row + 1))
-        of_views = spec.image_from_target(views.regions(row, slice(None)), (store.layout.width, store.layout.height))
-        if store.layout.views != len(views) or not np.allclose(block.image_from_target[0], of_views):
-            raise UserError(
-                f"{path}: its views or its teacher's crops are others than now: run `{teach_command(teacher)}`"
-            )
         maps = dequantise(block.levels[0], block.peak[0])
         points = keypoints(maps, block.image_from_target[0], spec.kind, spec.affine)
         columns[f"teacher {teacher}"] = [

@@ -24,7 +24,10 @@ def arms(params: dict[str, Any]) -> dict[str, Arm]:
     """All students by name, those with teachers first."""
     found = {}
     for section in ("students", "baselines"):
-        for name, values in (params.get(section) or {}).items():
+        entries = params.get(section) or {}
+        if not isinstance(entries, dict):
+            raise UserError(f"params.yaml: {section}: expected names with their settings, found {entries!r}")
+        for name, values in entries.items():
             found[str(name)] = parse(values, f"{section}.{name}", Arm)
     if not found:
         raise UserError("params.yaml: students: expected at least one, found none: see params/ for examples")

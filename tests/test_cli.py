@@ -142,10 +142,7 @@ def edit(text: str, other: str):
         (lambda: None, ["show", "0", "--dataset", "cocoa"], ["unknown dataset `cocoa`"]),
         (lambda: None, ["show", "0", "--dataset", "coco", "--out", "a.xyz"], ["a.xyz: cannot be written: name a .png"]),
         (lambda: None, ["distill", "--student", "x"], ["params.yaml: students: expected at least one, found none"]),
-        pytest.param(
-            edit("seed: 0", "seed: 0\nstudents: [a]"), ["distill"], ["params.yaml: students: "],
-            marks=pytest.mark.xfail(strict=True, reason="stages.students.arms wants a mapping and does not say so"),
-        ),
+        (edit("seed: 0", "seed: 0\nstudents: [a]"), ["distill"], ["params.yaml: students: expected names"]),
         (edit("seed: 0", "seed: 0\nstudents: {a: {datasets: [coco], teachers: [tiny]}}"), ["distill"], ["terms.tiny"]),
         (edit("seed: 0", "seed: 0\nsample: {train: 0}"), ["data", "sample"], ["`train` must be a whole number from 1 to"]),
     ],

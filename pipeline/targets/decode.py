@@ -17,7 +17,7 @@ def decode(heatmaps: np.ndarray, refinement: Refinement, blur: int = 0) -> tuple
     """
     *lead, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width).astype(np.float32)
-    flat = maps.reshape(len(maps), -1).argmax(axis=1)
+    flat = maps.reshape(len(maps), height * width).argmax(axis=1)
     y, x = np.divmod(flat, width)
     peak = maps[np.arange(len(maps)), y, x]
     smooth = _blurred(maps, blur) if blur else maps

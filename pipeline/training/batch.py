@@ -66,7 +66,7 @@ def teacher_in_frame(
     temperature: float,
     device: torch.device,
 ) -> Supervision:
-    """A teacher's stored maps resampled into the student's frame and raised to 1 / temperature: below 1 sharpens them.
+    """A teacher's stored maps, raised to 1 / temperature (below 1 sharpens them), resampled into the student's frame.
 
     Valid where the teacher knows the keypoint, its score is above `floor`, and its peak lies inside the student's frame.
     """
@@ -86,9 +86,9 @@ def teacher_in_frame(
     at = (peak - shift[:, None]) / scale[:, None]
     limit = torch.tensor(target_wh, device=device) - 0.5
     inside = ((at >= -0.5) & (at <= limit)).all(dim=-1)
-    maps = resample(levels.float() / LEVELS, scale, shift, target_wh)
+    maps = resample((levels / LEVELS) ** (1 / temperature), scale, shift, target_wh)
     known = (picked >= 0) & inside & (score > floor) & (maps.sum(dim=(-2, -1)) > 0)
-    return Supervision(normalised(maps ** (1 / temperature)), known)
+    return Supervision(normalised(maps), known)
 
 
 def network_input(crops: torch.Tensor, spec: NetworkSpec) -> torch.Tensor:

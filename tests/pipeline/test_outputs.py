@@ -65,6 +65,17 @@ def test_refinement_follows_kind_and_convention():
         assert np.allclose(keypoints(maps, IDENTITY[None], kind, affine), [[[10.4, 12.2]]], atol=0.01)
 
 
+def test_only_udp_heatmaps_are_blurred_first():
+    """A tenth more on one pixel beside the peak moves the parabola of the raw map by 0.41 pixels, the blurred one's by less than 0.05."""
+    y, x = np.mgrid[:24, :20]
+    maps = np.exp(-((x - 10) ** 2 + (y - 12) ** 2) / 8)[None, None].astype(np.float32)
+    maps[0, 0, 12, 11] += 0.1
+    (blurred,), (raw,) = (keypoints(maps, IDENTITY[None], kind, "udp")[0] for kind in ("heatmap", "heatmap_logits"))
+    # log 0.9825 and log 0.8825 beside log 1: gradient 0.0537, curvatures -0.1427 and -0.25, mixed -0.0537.
+    assert raw[0] == pytest.approx(10 + 0.0537 * 0.25 / (0.1427 * 0.25 - 0.0537**2), abs=0.001)
+    assert 10 < blurred[0] < 10.05
+
+
 def test_keypoints_are_in_image_pixels():
     maps = np.zeros((2, 1, 5, 5), np.float32)
     maps[:, 0, 2, 3] = 1.0

@@ -80,6 +80,15 @@ def test_newton_is_exact_on_gaussians(x, y, sigma, height):
     assert values[0] <= height * 1.000001
 
 
+@pytest.mark.parametrize("lean", [-0.1, 0.1])
+def test_newton_is_exact_on_leaning_gaussians(lean):
+    """Their logarithm is a parabola as well, with a mixed term."""
+    y, x = np.mgrid[:64, :48]
+    dx, dy = x - 20.4, y - 30.3
+    maps = np.exp(-(0.125 * dx**2 + 0.2 * dy**2 + 2 * lean * dx * dy))[None]
+    assert np.abs(decode(maps, "newton")[0] - [[20.4, 30.3]]).max() < 1e-3
+
+
 def test_blur_keeps_the_point_of_a_gaussian():
     points = np.array([[20.3, 31.7], [15.5, 40.25]])
     assert (

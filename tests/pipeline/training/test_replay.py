@@ -190,7 +190,7 @@ def test_every_frame_shows_the_keypoint_where_the_teacher_saw_it(name, jitter):
 @pytest.mark.parametrize("name", TEACHERS)
 @pytest.mark.parametrize("jitter", [STILL, ALL])
 def test_decoded_keypoints_agree(name, jitter):
-    """Peaks, too, in picture pixels: within 0.4 of a student's map pixel.
+    """Peaks, too, in picture pixels: within 0.35 of a student's map pixel.
 
     Linear interpolation puts the tops of finer maps on the teacher's own pixels' lines, and shares of coarser ones ripple by
     a tenth, which at sigma 1.5 moves a parabola by up to 2.25 x 0.1 x 1.5.
@@ -202,7 +202,7 @@ def test_decoded_keypoints_agree(name, jitter):
     channels = channels_for(UNION, teacher.skeleton, batch.flipped)
     there = np.take_along_axis(points, channels.clip(0)[..., None], axis=1)
     away = np.abs(decoded - there)[channels >= 0].reshape(4, -1, 2).max(axis=(1, 2))
-    assert (away / np.abs(np.linalg.det(back[:, :, :2])) ** 0.5).max() < 0.4
+    assert (away / np.abs(np.linalg.det(back[:, :, :2])) ** 0.5).max() < 0.35
 
 
 @pytest.mark.parametrize("student_affine", ["udp", "classic"])
