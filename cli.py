@@ -24,6 +24,7 @@ INTERRUPTED = 130
 """Exit code of Typer after Ctrl-C."""
 
 Device = Literal["auto", "cuda", "cpu"]
+Split = Literal["train", "validation", "test"]
 TeacherName = Annotated[str, typer.Option(help="A teacher that params.yaml lists.", show_default=False)]
 DeviceOption = Annotated[Device, typer.Option(help="Where networks run; `auto` takes CUDA where it works and says so.")]
 ResumeOption = Annotated[
@@ -104,7 +105,7 @@ def evaluate(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """COCO AP, MPII PCKh and Halpe AP of students and teachers: results/metrics.json, a table, overlay pictures."""
+    """COCO AP, MPII PCKh and Halpe AP of students and teachers: a table, results/, overlay pictures. With --student, the table only."""
     from stages import evaluate
     from stages.params import load_params
 
@@ -133,6 +134,9 @@ def show(
     dataset: Annotated[
         str | None, typer.Option(help="The dataset the person is in, where several have that id.", show_default=False)
     ] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="The split, where several have that id.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Picture to write; by default show-DATASET-PERSON.png.", show_default=False)
     ] = None,
@@ -141,7 +145,7 @@ def show(
     from stages import show
     from stages.params import load_params
 
-    show.run(load_params(), person, dataset, out)
+    show.run(load_params(), person, dataset, out, split=split)
 
 
 @cache.command("info")
@@ -170,6 +174,14 @@ def main() -> None:
         if os.environ.get("POSE_FUSION_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if os.environ.get("POSE_FUSION_DEBUG"):
+            raise
+        print(
+            f"error: {error.filename or 'a file'}: {error.strerror or error}: free some disk or mend its permissions",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:

@@ -77,7 +77,8 @@ def fingerprint_of(layout: Layout, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def metadata_documents(layout: Layout, fingerprint: dict[str, Any]) -> dict[str, bytes]:
     """Relative path to exact bytes of every `zarr.json`: what a store of this layout and fingerprint must hold."""
-    memory = MemoryStore()
+    documents: dict[str, Any] = {}
+    memory = MemoryStore(documents)
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.create_group(memory, attributes={"units": UNITS, "fingerprint": fingerprint})
         for name, (dtype, tail) in layout.arrays().items():
@@ -91,7 +92,7 @@ def metadata_documents(layout: Layout, fingerprint: dict[str, Any]) -> dict[str,
                 compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
                 fill_value=0,
             )
-    return {key: value.to_bytes() for key, value in memory._store_dict.items()}
+    return {key: value.to_bytes() for key, value in documents.items()}
 
 
 def compressed_bytes(levels: np.ndarray) -> int:

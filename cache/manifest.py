@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.files import sha256, write_atomically
 from cache.layout import Layout, canonical, metadata_documents
+from pipeline.files import sha256, write_atomically
 
 NAME = "manifest.json"
 
@@ -45,11 +46,15 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     return document if whole else None
 
 
-def problems(path: Path, files: dict[str, str]) -> list[Problem]:
-    """What differs between the files on disk and the manifest's `files`: missing, damaged, swapped or foreign ones."""
+def problems(path: Path, files: dict[str, str], advance: Callable[[], object] = int) -> list[Problem]:
+    """What differs between the files on disk and the manifest's `files`: missing, damaged, swapped or foreign ones.
+
+    `advance` is called after each file.
+    """
     found = []
     owner = {digest: file for file, digest in files.items()}
     for file, digest in files.items():
+        advance()
         if not (path / file).is_file():
             found.append(Problem(file, "missing"))
             continue

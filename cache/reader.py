@@ -43,10 +43,6 @@ class TargetStore:
                 f"{self.path}: {where} cannot be read ({_one_line(error)}): run `pipeline cache verify {self.path}`"
             ) from error
 
-    def affines(self, rows: slice) -> np.ndarray:
-        """float64 (P, V, 2, 3): target pixels to image pixels of a run of people, without reading their heatmaps."""
-        return self._light(rows)[3]
-
     def _light(self, rows: slice) -> list[np.ndarray]:
         """The arrays beside the heatmaps; a boundary that was read lately is still in memory."""
         boundaries = range(rows.start // self.layout.boundary, (rows.stop - 1) // self.layout.boundary + 1)
@@ -123,9 +119,9 @@ def is_complete(path: Path) -> bool:
     return read_manifest(path) is not None
 
 
-def verify(path: Path) -> list[Problem]:
-    """Every file of a store against its manifest; an unfinished store is one problem."""
+def verify(path: Path, advance: Callable[[], object] = int) -> list[Problem]:
+    """Every file of a store against its manifest, `advance` called after each; an unfinished store is one problem."""
     manifest = read_manifest(path)
     if manifest is None:
         return [Problem(NAME, "damaged" if (path / NAME).exists() else "missing: the store is not finished")]
-    return problems(path, manifest["files"])
+    return problems(path, manifest["files"], advance)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from cache.files import flush, write_atomically
 from cache.layout import Layout, metadata_documents
 from cache.manifest import NAME, problems, read_manifest, write_manifest
+from pipeline.files import flush, write_atomically
 from pipeline.targets.block import TargetBlock
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.frames import apply
 from pipeline.skeletons import Skeleton
 
 LEFT, RIGHT, MIDDLE = (255, 140, 40), (60, 170, 255), (245, 235, 90)
@@ -53,11 +52,6 @@ def draw_maps(picture: np.ndarray, skeleton: Skeleton, maps: np.ndarray, picture
             )
             glow = np.maximum(glow, warped[:, :, None] * np.array(side_color(keypoint), np.float32))
     return np.clip(0.45 * picture + 0.9 * glow, 0, 255).astype(np.uint8)
-
-
-def points_in(picture_from_image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Keypoints (K, 2) of an image in a crop of it."""
-    return apply(picture_from_image, keypoints)
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], headings: Sequence[str], labels: Sequence[str]) -> np.ndarray:

@@ -1,16 +1,15 @@
 """Views: the picture regions in which every teacher and student sees a person. Drawn once, kept as data, never replayed from a seed."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
 from pipeline.frames import Regions, regions_of_boxes
 from pipeline.people.people import People
+from pipeline.people.table import read_parquet, write_parquet
 
 PLAIN, STRONG, WEAK = "plain", "strong", "weak"
 KINDS = (PLAIN, STRONG, WEAK)
@@ -115,15 +114,13 @@ def write_views(views: Views, path: Path) -> None:
             "rotation": views.rotation.reshape(-1),
         }
     ).replace_schema_metadata({"kinds": ",".join(views.kinds)})
-    aside = path.with_name(path.name + ".partial")
-    pq.write_table(table, aside)
-    os.replace(aside, path)
+    write_parquet(table, path)
 
 
 def read_views(path: Path) -> Views:
     """The views of a people table; UserError where the file is absent or not ours."""
+    table = read_parquet(path, "a table of views")
     try:
-        table = pq.read_table(path)
         kinds = tuple(table.schema.metadata[b"kinds"].decode().split(","))
         shape = (-1, len(kinds))
         columns = {
@@ -134,7 +131,7 @@ def read_views(path: Path) -> Views:
             columns["view"].reshape(shape), np.tile(np.arange(len(kinds)), (table.num_rows // len(kinds), 1))
         ):
             raise ValueError("rows out of order")
-    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+    except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise UserError(
             f"{path}: expected a table of views, found {' '.join(str(error).split())}: run `pipeline prepare`"
         ) from error

@@ -1,5 +1,6 @@
 """Stage two, `distill`: one student of the unified skeleton from the stores and the labels there are. Arms are settings of it."""
 
+import functools
 import math
 import shutil
 from collections.abc import Callable
@@ -8,16 +9,17 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from cache.files import replace_folder
 from cache.reader import TargetStore, verify
 from pipeline.errors import UserError
+from pipeline.files import replace_folder
 from pipeline.networks.build import PyramidSettings, Student, save_student
 from pipeline.networks.run import Device, torch_device
 from pipeline.people.people import People
 from pipeline.spec import NetworkSpec, parse_spec
 from pipeline.views import Views
 from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named, unified
-from stages.params import parse, settings
+from stages.params import parse, refuse_unknown, settings
+from stages.progress import progress
 from stages.stores import open_store
 from stages.students import STUDENTS, Arm, arm_named
 from stages.teachers import teach_command, teacher_settings
@@ -37,8 +39,8 @@ class DistillSettings:
     padding: Annotated[float, Ge(1), Le(2)] = 1.25
     weights: Literal["fixed"] = "fixed"
     """How the teachers' total is shared out: `fixed` as in `terms`."""
-    terms: dict[str, float] = field(default_factory=lambda: {"truth": 0.3, "coco": 0.25, "mpii": 0.45})
-    """Weight of the labels and of each teacher; the defaults are those of Khan et al. 2024."""
+    terms: dict[str, float] = field(default_factory=lambda: {"truth": 1.0})
+    """Weight of the labels and of each teacher by name; Khan et al. 2024 take 0.3, 0.25 for COCO's and 0.45 for MPII's."""
     score_floor: Annotated[float, Ge(0), Le(1)] = 0.2
     """Teacher keypoints of a lower score are not learned from."""
     temperature: Annotated[float, Gt(0)] = 1.0
@@ -97,6 +99,7 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> Task:
         raise UserError(
             f"params.yaml: students.{name}: teachers have seen the replayed views only: use `views: replayed`"
         )
+    refuse_unknown(chosen.terms, ("truth", *(params.get("teachers") or {})), "params.yaml: distill.terms")
     weights = {term: chosen.terms.get(term, math.nan) for term in ("truth", *arm.teachers)}
     for term, weight in weights.items():
         if not weight >= 0:
@@ -131,7 +134,8 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> Task:
 def _open(params: dict[str, Any], teacher: str, dataset: str, people: People, views: Views) -> TargetStore:
     """A store that fits, byte for byte as it was written."""
     store = open_store(params, teacher, dataset, TRAIN, people, views)
-    problems = verify(store.path)
+    with progress(len(store.layout.files), f"verifying {store.path}", "files") as bar:
+        problems = verify(store.path, functools.partial(bar.update, 1))
     if problems:
         more = " and more" if len(problems) > 1 else ""
         raise UserError(

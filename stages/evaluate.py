@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.networks.build import load_student
 from pipeline.networks.run import Device, forward_of, torch_device
 from pipeline.people.coco import read_coco_pictures, read_detections
@@ -55,7 +55,10 @@ class Model:
 def run(
     params: dict[str, Any], student: str | None = None, device: Device = "auto", say: Callable[[str], None] = print
 ) -> None:
-    """Score one student, or all that are trained, and the teachers whose files are here; write results and overlays."""
+    """Score all students that are trained and the teachers whose files are here, and write results and overlays.
+
+    With `student` only that one and the teachers, and nothing is written: the results are of all.
+    """
     everything = dataset_settings(params)
     datasets = {name: dataset for name, dataset in everything.items() if dataset.test}
     chosen = settings(params, "evaluate", EvaluateSettings)
@@ -84,9 +87,12 @@ def run(
             }
             metrics[model.name] = scores
     table = results_table(metrics, datasets)
-    RESULTS.mkdir(exist_ok=True)
-    _write(RESULTS / "metrics.json", json.dumps(_rounded(metrics), indent=1) + "\n")
-    _write(RESULTS / "table.md", table)
+    if student:
+        say(table)
+        return
+    write_atomically(RESULTS / "metrics.json", (json.dumps(_rounded(metrics), indent=1) + "\n").encode())
+    write_atomically(RESULTS / "table.md", table.encode())
+    OVERLAYS.mkdir(parents=True, exist_ok=True)
     if chosen.overlays:
         for name, dataset in datasets.items():
             write_overlay(name, dataset, truths[name], shown[name], chosen.overlays, chosen.confidence)
@@ -113,6 +119,7 @@ def _columns(dataset: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
 def _models(params: dict[str, Any], student: str | None, device: Device, say: Callable[[str], None]) -> list[Model]:
     models = []
     on = torch_device(device)
+    say(f"evaluating on {on}")
     for name in [arm_named(params, student)[0]] if student else arms(params):
         if student is None and not (STUDENTS / name).is_dir():
             say(f"student {name} is not trained yet and left out: run `pipeline distill --student {name}`")
@@ -158,7 +165,9 @@ def _with_detections(model: Model, truth: People, dataset: DatasetSettings) -> d
     points, confidence = predict(model.forward, model.spec, people, dataset.images(TEST), BATCH, lambda count: None)
     poses = poses_of(people, model.spec.skeleton, points, confidence)
     poses = replace(poses, score=poses.score * detections.score[kept])
-    return {"AP on detections": 100 * keypoint_ap(truth.rows(np.isin(truth.image_id, image_id)), poses)["AP"]}
+    annotated = truth.rows(np.isin(truth.image_id, image_id))
+    name = f"AP on detections of {len(np.unique(image_id))} pictures"
+    return {name: 100 * keypoint_ap(annotated, poses)["AP"]}
 
 
 def _average(scores: dict[str, Any], datasets: dict[str, DatasetSettings]) -> float:
@@ -170,9 +179,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
     return None if np.isnan(value) else round(float(value), 3)
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -9,6 +9,7 @@ import numpy as np
 from annotated_types import Ge
 
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.networks.build import PyramidSettings
 from pipeline.networks.export import export_onnx
 from pipeline.networks.run import Device, torch_device
@@ -75,7 +76,7 @@ def run(
     trained = train(task, torch_device(device), resume, say)
     say(f"teacher {teacher}: {training.steps} steps in {trained.seconds:.0f} s")
     difference = export_onnx(trained.network, spec, wanted.onnx, real_crops(task))
-    wanted.onnx.with_suffix(".json").write_text(json.dumps(spec_values(spec), indent=1) + "\n")
+    write_atomically(wanted.onnx.with_suffix(".json"), (json.dumps(spec_values(spec), indent=1) + "\n").encode())
     write_curve(trained.curve, wanted.onnx.with_suffix(".csv"))
     discard_checkpoint(task.name)
     say(f"{wanted.onnx}: ONNX Runtime within {difference:.1e} of torch")

@@ -1,11 +1,13 @@
 """`pipeline cache info|verify`: what a target store holds, and whether all of it is what was written."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import cache.reader as reader
 from pipeline.errors import UserError
+from stages.progress import progress
 
 AGAIN = "pipeline teach --teacher NAME"
 
@@ -25,8 +27,9 @@ def info(path: Path, say: Callable[[str], None] = print) -> None:
 
 def verify(path: Path, say: Callable[[str], None] = print) -> None:
     """Print one line per problem; UserError if there is any."""
-    reader.read_layout(path, AGAIN)
-    found = reader.verify(path)
+    layout, _ = reader.read_layout(path, AGAIN)
+    with progress(len(layout.files), f"verifying {path}", "files") as bar:
+        found = reader.verify(path, functools.partial(bar.update, 1))
     for problem in found:
         say(f"{path}: {problem}")
     if found:

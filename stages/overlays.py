@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.crops import crop
 from pipeline.drawing import draw_pose, sheet
+from pipeline.errors import UserError
 from pipeline.frames import apply, input_from_image, regions_of_boxes
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
@@ -36,6 +37,7 @@ def write_overlay(
             drawn.append(draw_pose(plain, poses.skeleton, apply(affine[0], np.nan_to_num(poses.keypoints[at])), known))
         rows.append(drawn)
     labels = [f"{truth.image[row]}, person {truth.person[row]}" for row in picked]
-    OVERLAYS.mkdir(parents=True, exist_ok=True)
     finished = sheet(rows, ["truth", *shown], labels)[:, :, ::-1]
-    cv2.imwrite(str(OVERLAYS / f"{name}.jpg"), finished, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    place = OVERLAYS / f"{name}.jpg"
+    if not cv2.imwrite(str(place), finished, [cv2.IMWRITE_JPEG_QUALITY, 90]):
+        raise UserError(f"{place}: cannot be written: is the disk full, or the folder read-only?")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cache.files import replace_folder
 from pipeline.errors import UserError
+from pipeline.files import replace_folder
 from pipeline.people.coco import read_coco
 from pipeline.people.halpe import read_halpe
 from pipeline.people.manifest import picture_manifest, write_manifest
@@ -103,7 +103,11 @@ def _with_sizes(people: People, folder: Path, name: str) -> People:
     if (people.image_wh > 0).all():
         return people
     names, where = np.unique(people.image, return_inverse=True)
-    sizes = np.array([picture_size(safe_path(folder, image)) for image in names], dtype=np.int32).reshape(-1, 2)
+    sizes = np.zeros((len(names), 2), np.int32)
+    with progress(len(names), f"{name}: reading picture sizes", "pictures") as bar:
+        for n, image in enumerate(names):
+            sizes[n] = picture_size(safe_path(folder, image))
+            bar.update(1)
     return dataclasses.replace(people, image_wh=sizes[where])
 
 

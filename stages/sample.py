@@ -1,5 +1,6 @@
 """Draws the sample dataset: which pictures there are, in parallel, written aside and put in place at the end."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -18,8 +19,8 @@ import cv2
 import numpy as np
 import scipy.io
 
-from cache.files import replace_folder
 from pipeline.errors import UserError
+from pipeline.files import replace_folder, sha256
 from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth
 from pipeline.sample.pose import Style
 from pipeline.sample.scene import render_scene
@@ -153,6 +154,15 @@ def write_annotations(folder: Path, parts: dict[Part, list[Drawn]]) -> None:
     write_json(folder / "mpii/annotations/mpii_val.json", mpii_file(parts[MPII_TEST]))
     write_json(folder / "halpe/annotations/halpe_val.json", halpe_file(parts[HALPE_TEST]))
     write_mat(folder / "mpii/annotations/mpii_gt_val.mat", mpii_truth(parts[MPII_TEST]))
+    for dataset in DATASETS:
+        write_picture_digest(folder / dataset)
+
+
+def write_picture_digest(dataset: Path) -> None:
+    """One hash over a dataset's pictures beside its annotations, so that pictures drawn anew reach whatever depends on these."""
+    pictures = sorted(dataset.rglob("*.jpg"))
+    digest = hashlib.sha256("".join(f"{path.name} {sha256(path)}\n" for path in pictures).encode()).hexdigest()
+    (dataset / "annotations/pictures.sha256").write_text(digest + "\n")
 
 
 def write_mat(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -15,7 +15,7 @@ from pipeline.outputs import keypoints
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.targets.quantise import dequantise
-from stages.datasets import DatasetSettings, dataset_settings, load_people, load_views, named
+from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named
 from stages.stores import open_store
 from stages.teachers import store_path, teach_command, teacher_settings
 
@@ -29,10 +29,11 @@ def run(
     dataset: str | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = print,
+    split: str | None = None,
 ) -> None:
     """Draw a person (of that dataset) and write the sheet; teachers without a store of the split are left out, with a line."""
     known = dataset_settings(params)
-    dataset, split, people, row = _find({dataset: named(known, dataset)} if dataset else known, person)
+    dataset, split, people, row = _find({dataset: named(known, dataset)} if dataset else known, person, split)
     there = known[dataset]
     views = load_views(dataset, split, people)
     picture = read_picture(safe_path(there.images(split), people.image[row]), people.image_wh[row])
@@ -42,7 +43,8 @@ def run(
     for teacher in params.get("teachers") or {}:
         path = store_path(teacher, dataset, split)
         if not path.exists():
-            say(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
+            if split in TAUGHT:
+                say(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
             continue
         block = open_store(params, teacher, dataset, split, people, views).read(slice(row, row + 1))
         spec = teacher_settings(params, teacher).spec
@@ -77,22 +79,22 @@ def _truth(people: People, row: int, crop_: np.ndarray, crop_from_image: np.ndar
     return draw_pose(crop_, people.skeleton, apply(crop_from_image, people.keypoints[row]), people.labelled[row])
 
 
-def _find(datasets: dict[str, DatasetSettings], person: int) -> tuple[str, str, People, int]:
-    """Dataset, split, people and row of a person; UserError where no dataset has it, or several."""
+def _find(datasets: dict[str, DatasetSettings], person: int, only: str | None) -> tuple[str, str, People, int]:
+    """Dataset, split, people and row of a person; UserError where there is none of that id, or several."""
     found: list[tuple[str, str, People, int]] = []
     for name, dataset in datasets.items():
         for split in dataset.splits:
-            people = load_people(name, split)
-            at = np.flatnonzero(people.person == person)
-            if len(at) and name not in (other for other, *_ in found):
-                found.append((name, split, people, int(at[0])))
+            if only in (None, split):
+                people = load_people(name, split)
+                found += [(name, split, people, int(row)) for row in np.flatnonzero(people.person == person)]
     if len(found) > 1:
-        raise UserError(
-            f"person {person} is in {' and in '.join(name for name, *_ in found)}: say which with --dataset"
-        )
+        places = " and in ".join(f"{name} {split}" for name, split, *_ in found)
+        raise UserError(f"person {person} is in {places}: say which with --dataset and --split")
     if not found:
         name, dataset = next(iter(datasets.items()))
         some = load_people(name, dataset.splits[0])
         examples = ", ".join(str(p) for p in some.person[some.use][:5])
-        raise UserError(f"no person {person} in {', '.join(datasets)}: some of {name} are {examples}")
+        raise UserError(
+            f"no person {person} in {', '.join(datasets)}: some of {name} {dataset.splits[0]} are {examples}"
+        )
     return found[0]

@@ -1,28 +1,51 @@
-"""Opening a teacher's store for reading: complete, of these people, in these views, under the teacher's spec of today."""
+"""What a teacher's store is made from, and opening one: complete, of these people and pictures, under the teacher's spec of today."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
 
 from cache.reader import TargetStore, open_targets
 from pipeline.errors import UserError
+from pipeline.people.manifest import Manifest, read_manifest
 from pipeline.people.people import People
+from pipeline.spec import NetworkSpec, spec_values
 from pipeline.views import Views
+from stages.datasets import table_path
 from stages.teachers import store_path, teach_command, teacher_settings
+
+
+def shown_to(spec: NetworkSpec, people: People, views: Views, manifest: Manifest) -> dict[str, Any]:
+    """The part of a store's fingerprint that can be told without the teacher's file: its spec, and what it is shown."""
+    return {
+        "spec": spec_values(spec),
+        "keypoints": list(spec.skeleton.keypoints),
+        "people": digest(
+            people.person, people.image, people.image_wh, people.use, views.center, views.size, views.rotation
+        ),
+        "pictures": digest(manifest.name, manifest.sha256),
+    }
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """sha256 over arrays of numbers or texts."""
+    total = hashlib.sha256()
+    for array in arrays:
+        plain = np.ascontiguousarray(array.astype(str) if array.dtype == object else array)
+        total.update(f"{plain.dtype.kind}{plain.shape}".encode())
+        total.update("\0".join(plain.tolist()).encode() if plain.dtype.kind == "U" else plain.tobytes())
+    return total.hexdigest()
 
 
 def open_store(
     params: dict[str, Any], teacher: str, dataset: str, split: str, people: People, views: Views
 ) -> TargetStore:
-    """The store; UserError, with the command that makes it, where anything is not as it is now."""
+    """The store; UserError, with the command that makes it, where it was made from something else than there is now."""
     path, again = store_path(teacher, dataset, split), teach_command(teacher)
     store = open_targets(path, again, people.person)
-    layout, spec = store.layout, teacher_settings(params, teacher).spec
-    if layout.views != len(views):
-        raise UserError(f"{path}: has {layout.views} views, `prepare` drew {len(views)}: run `{again}`")
-    for boundary in range(layout.boundaries):
-        rows = layout.rows(boundary)
-        now = spec.image_from_target(views.regions(rows, slice(None)), (layout.width, layout.height))
-        if not np.allclose(store.affines(rows), now.reshape(-1, len(views), 2, 3)):
-            raise UserError(f"{path}: was made in other views or under another spec than today's: run `{again}`")
+    spec = teacher_settings(params, teacher).spec
+    now = shown_to(spec, people, views, read_manifest(table_path(dataset, split, "pictures")))
+    changed = [key for key, value in now.items() if store.fingerprint.get(key) != value]
+    if changed:
+        raise UserError(f"{path}: was made from other {' and '.join(changed)} than there are now: run `{again}`")
     return store

@@ -1,6 +1,5 @@
 """Stage one, `teach`: a teacher looks once at every person of every dataset, in every view, and its targets go into stores."""
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -23,7 +22,6 @@ from pipeline.people.manifest import Manifest, read_manifest
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.scores.poses import Poses
-from pipeline.spec import spec_values
 from pipeline.targets.quantise import dequantise
 from pipeline.teachers.session import Device, Teacher, open_teacher
 from pipeline.teachers.targets import targets_of
@@ -32,7 +30,8 @@ from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_peop
 from stages.params import settings
 from stages.progress import progress
 from stages.scores import accuracy, poses_of
-from stages.teachers import TeacherSettings, store_path, teach_command, teacher_settings
+from stages.stores import shown_to
+from stages.teachers import TARGETS, TeacherSettings, store_path, teach_command, teacher_settings
 
 PRECISION = "float32"
 TRIAL_PEOPLE = 16
@@ -81,7 +80,7 @@ def run(
         _estimate(opened, works, batch, say)
         return
     written = 0
-    with exclusive(store_path(teacher, "", "").parent):
+    with exclusive(TARGETS / teacher):
         for work in works:
             written += _write(opened, work, batch, say)
     _summary(wanted, datasets, works, written, say)
@@ -99,35 +98,10 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
     )
 
 
-def _inputs(teacher: Teacher, work: Work) -> dict[str, Any]:
-    """What the targets follow from, for the fingerprint."""
-    people, views = work.people, work.views
-    return {
-        "teacher": teacher.sha256,
-        "spec": spec_values(teacher.spec),
-        "keypoints": list(teacher.spec.skeleton.keypoints),
-        "people": digest(
-            people.person, people.image, people.image_wh, people.use, views.center, views.size, views.rotation
-        ),
-        "pictures": digest(work.manifest.name, work.manifest.sha256),
-        "provider": teacher.provider,
-        "precision": PRECISION,
-    }
-
-
-def digest(*arrays: np.ndarray) -> str:
-    """sha256 over arrays of numbers or texts."""
-    total = hashlib.sha256()
-    for array in arrays:
-        plain = np.ascontiguousarray(array.astype(str) if array.dtype == object else array)
-        total.update(f"{plain.dtype.kind}{plain.shape}".encode())
-        total.update("\0".join(plain.tolist()).encode() if plain.dtype.kind == "U" else plain.tobytes())
-    return total.hexdigest()
-
-
 def _write(teacher: Teacher, work: Work, batch: int, say: Callable[[str], None]) -> int:
     """Write what is pending of one store; the number of people looked at."""
-    fingerprint = fingerprint_of(work.layout, _inputs(teacher, work))
+    run_of = {"teacher": teacher.sha256, "provider": teacher.provider, "precision": PRECISION}
+    fingerprint = fingerprint_of(work.layout, run_of | shown_to(teacher.spec, work.people, work.views, work.manifest))
     plan = open_for_writing(work.path, work.layout, fingerprint)
     if plan.reason:
         say(f"{work.path}: {plan.reason}")
@@ -136,7 +110,7 @@ def _write(teacher: Teacher, work: Work, batch: int, say: Callable[[str], None])
     with progress(total, f"{teacher.name} on {work.dataset} {work.split}", "people") as bar:
         for boundary in plan.pending:
             rows = work.layout.rows(boundary)
-            block = dask.delayed(targets_of)(teacher, work.people, work.views, rows, _crops(teacher, work, rows), batch)
+            block = _block(teacher, work, rows, batch)
             dask.compute(dask.delayed(write_boundary)(work.path, work.layout, boundary, block), scheduler="threads")
             count = int(work.people.use[rows].sum())
             looked += count
@@ -144,6 +118,11 @@ def _write(teacher: Teacher, work: Work, batch: int, say: Callable[[str], None])
     if plan.pending or plan.reason != "complete":
         finish(work.path, work.layout, fingerprint)
     return looked
+
+
+def _block(teacher: Teacher, work: Work, rows: slice, batch: int) -> Any:
+    """The delayed targets of a run of people."""
+    return dask.delayed(targets_of)(teacher, work.people, work.views, rows, _crops(teacher, work, rows), batch)
 
 
 def _crops(teacher: Teacher, work: Work, rows: slice) -> Any:
@@ -215,32 +194,24 @@ def _summary(
 def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[str], None]) -> None:
     """Crops, hours and gigabytes of a run, from a few people of the first store; UserError where the disk is too small."""
     first = works[0]
-    some = _first_people(first, TRIAL_PEOPLE)
-    crops = {
-        row: c
-        for image, rows in _by_picture(first.people, some).items()
-        for row, c in _crops_of(teacher, first, image, rows).items()
-    }
-    rows = slice(min(crops), max(crops) + 1)
-    targets_of(
-        teacher, first.people, first.views, slice(rows.start, rows.start + 1), {rows.start: crops[rows.start]}, batch
-    )
+    some = np.flatnonzero(first.people.use)[:TRIAL_PEOPLE]
+    if not len(some):
+        raise UserError(f"{first.dataset} {first.split}: expected people in use, found none: run `pipeline prepare`")
+    rows = slice(int(some[0]), int(some[-1]) + 1)
+    dask.compute(_block(teacher, first, slice(rows.start, rows.start + 1), batch), scheduler="threads")
     start = time.perf_counter()
-    block = targets_of(teacher, first.people, first.views, rows, crops, batch)
-    seconds = (time.perf_counter() - start) / (len(crops) * len(first.views))
+    (block,) = dask.compute(_block(teacher, first, rows, batch), scheduler="threads")
+    crops = len(some) * len(first.views)
+    seconds = (time.perf_counter() - start) / crops
     total = sum(int(work.people.use.sum()) * work.layout.views for work in works)
-    size = total * compressed_bytes(block.levels) / (len(crops) * len(first.views))
-    where = store_path(teacher.name, "", "").parent
+    size = total * compressed_bytes(block.levels) / crops
+    where = TARGETS / teacher.name
     free = shutil.disk_usage(next(folder for folder in (where, *where.parents) if folder.exists())).free
     say(
         f"teacher {teacher.name}: {total} crops, about {total * seconds / 3600:.2f} hours on {teacher.provider} "
-        f"({1 / seconds:.0f} crops a second), about {size / 1e9:.3f} GB; {free / 1e9:.0f} GB are free"
+        f"({1 / seconds:.0f} crops a second, reading included), about {size / 1e9:.3f} GB; {free / 1e9:.0f} GB are free"
     )
     if size > free:
         raise UserError(
             f"{where}: expected {size / 1e9:.1f} GB of free disk, found {free / 1e9:.1f} GB: lower prepare.views or free some"
         )
-
-
-def _first_people(work: Work, count: int) -> np.ndarray:
-    return np.flatnonzero(work.people.use)[:count]

@@ -3,19 +3,23 @@
 import csv
 import hashlib
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import nn
 
-from cache.files import sha256
 from cache.layout import canonical
+from pipeline.errors import UserError
+from pipeline.files import sha256
 from pipeline.networks.build import PyramidSettings, build
 from pipeline.networks.run import Precision, autocast_type
 from pipeline.skeletons import Skeleton
@@ -137,15 +141,19 @@ def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], N
     trainer = Trainer(network, recipe, task.weights, autocast_type(chosen.precision, device))
     fingerprint = task.fingerprint(_people_digest(task))
     checkpoint = CHECKPOINTS / f"{task.name}.pt"
-    curve, before = _restore(trainer, checkpoint, fingerprint, resume, say)
+    curve, sums, before = _restore(trainer, task, checkpoint, fingerprint, resume, say)
     start = time.monotonic() - before
     saved = time.monotonic()
+    every = max(1, chosen.steps // 100)
+    say(f"training {task.name} on {device}, {'float32' if trainer.autocast is None else 'bfloat16'}")
 
     def save() -> None:
         state = {
             "fingerprint": fingerprint,
+            "unchangeable": _unchangeable(task),
             "trainer": trainer.state(),
             "curve": curve,
+            "sums": sums,
             "seconds": time.monotonic() - start,
         }
         aside = checkpoint.with_name(checkpoint.name + ".partial")
@@ -153,30 +161,36 @@ def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], N
         torch.save(state, aside)
         os.replace(aside, checkpoint)
 
-    sums: dict[str, float] = {}
-    every = max(1, chosen.steps // 100)
-    with progress(chosen.steps, f"training {task.name} on {device}", "steps") as bar:
+    with progress(chosen.steps, f"training {task.name}", "steps") as bar, _interrupt_between_steps() as interrupted:
         bar.update(trainer.steps_done)
-        try:
-            for batch in _batches(task, trainer.steps_done, device):
-                terms = trainer.step(batch)
-                sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-                bar.update(1)
-                if trainer.steps_done % every == 0:
-                    means = {name: value / every for name, value in sums.items()}
-                    curve.append({"step": float(trainer.steps_done), **means})
-                    bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
-                    sums = {}
-                    if time.monotonic() - saved > chosen.checkpoint_seconds:
-                        save()
-                        saved = time.monotonic()
-        except KeyboardInterrupt:
-            save()
-            raise
-    averaged = trainer.average.module.to("cpu").eval()
-    seconds = time.monotonic() - start
+        for batch in _batches(task, trainer.steps_done, device):
+            terms = trainer.step(batch)
+            sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+            bar.update(1)
+            if trainer.steps_done % every == 0:
+                means = {name: value / every for name, value in sums.items()}
+                curve.append({"step": float(trainer.steps_done), **means})
+                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
+                sums = {}
+            if interrupted.is_set():
+                save()
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > chosen.checkpoint_seconds:
+                save()
+                saved = time.monotonic()
     save()
-    return Trained(averaged, curve, seconds)
+    return Trained(trainer.average.module.to("cpu").eval(), curve, time.monotonic() - start)
+
+
+@contextmanager
+def _interrupt_between_steps() -> Iterator[threading.Event]:
+    """Ctrl-C as an event to look at between steps: a step that is half taken cannot be saved."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def discard_checkpoint(name: str) -> None:
@@ -225,26 +239,36 @@ def target_wh(spec: NetworkSpec) -> tuple[int, int]:
     return spec.input_wh[0] // 4, spec.input_wh[1] // 4
 
 
+def _unchangeable(task: Task) -> dict[str, Any]:
+    """What even `--resume` cannot change: the weights' shapes and the schedule."""
+    return {"network": vars(task.network), "keypoints": len(task.spec.skeleton), "steps": task.settings.steps}
+
+
 def _restore(
-    trainer: Trainer, checkpoint: Path, fingerprint: str, resume: bool, say: Callable[[str], None]
-) -> tuple[list[dict[str, float]], float]:
+    trainer: Trainer, task: Task, checkpoint: Path, fingerprint: str, resume: bool, say: Callable[[str], None]
+) -> tuple[list[dict[str, float]], dict[str, float], float]:
+    """Curve, sums since its last point, and seconds spent, of the checkpoint that `trainer` now goes on from; else none."""
     if not checkpoint.is_file():
-        return [], 0.0
+        return [], {}, 0.0
     try:
         state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        known = state["fingerprint"] == fingerprint
-        if known or resume:
-            trainer.restore(state["trainer"])
+        known, unchangeable = state["fingerprint"] == fingerprint, state["unchangeable"]
     except Exception as error:
         aside = checkpoint.with_suffix(".unreadable")
         os.replace(checkpoint, aside)
         say(f"{checkpoint} is not readable ({type(error).__name__}): kept as {aside}, training starts anew")
-        return [], 0.0
+        return [], {}, 0.0
     if not known and not resume:
         say(f"{checkpoint} is of other settings, inputs or code: training starts anew (`--resume` goes on from it)")
-        return [], 0.0
+        return [], {}, 0.0
+    if unchangeable != _unchangeable(task):
+        raise UserError(
+            f"{checkpoint}: --resume cannot change network and steps: expected {unchangeable}, "
+            f"found {_unchangeable(task)} in params.yaml: set them back, or leave --resume out to start anew"
+        )
+    trainer.restore(state["trainer"])
     say(f"going on from {checkpoint}, step {trainer.steps_done}")
-    return list(state["curve"]), float(state["seconds"])
+    return list(state["curve"]), dict(state["sums"]), float(state["seconds"])
 
 
 def _people_digest(task: Task) -> str:

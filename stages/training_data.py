@@ -25,8 +25,6 @@ ORDER, GEOMETRY = 1, 2
 BUFFER = 64
 """Chunks whose people are shuffled among each other; as many per teacher stay decoded."""
 
-PREFETCH = 4
-
 
 @dataclass(frozen=True)
 class Source:
@@ -114,11 +112,12 @@ class Loader:
 
     def stream(self, first: int, stop: int, workers: int) -> Iterator[LoadedBatch]:
         """Batches first..stop-1 in order, read ahead in threads."""
+        ahead = 2 + 2 * workers
         with ThreadPoolExecutor(workers) as pool:
-            waiting = [pool.submit(self.load, step) for step in range(first, min(first + PREFETCH, stop))]
+            waiting = [pool.submit(self.load, step) for step in range(first, min(first + ahead, stop))]
             for step in range(first, stop):
-                if step + PREFETCH < stop:
-                    waiting.append(pool.submit(self.load, step + PREFETCH))
+                if step + ahead < stop:
+                    waiting.append(pool.submit(self.load, step + ahead))
                 yield waiting.pop(0).result()
 
     def _entries(self, step: int) -> np.ndarray:

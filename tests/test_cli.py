@@ -138,7 +138,7 @@ def edit(text: str, other: str):
         (lambda: Path("pictures/00.jpg").unlink(), ["teach", "--teacher", "tiny"], ["pictures/00.jpg: expected a readable file"]),
         (edit("tiny.onnx", "pictures"), ["teach", "--teacher", "tiny"], ["pictures does not exist"]),
         (edit("onnx: tiny.onnx", "onnx: 3"), ["teach", "--teacher", "tiny"], ["teachers.tiny.onnx: expected a text, found 3"]),
-        (lambda: None, ["show", "999", "--dataset", "coco"], ["no person 999 in coco: some of coco are 0, 1, 2"]),
+        (lambda: None, ["show", "999", "--dataset", "coco"], ["no person 999 in coco: some of coco train are 0, 1, 2"]),
         (lambda: None, ["show", "0", "--dataset", "cocoa"], ["unknown dataset `cocoa`"]),
         (lambda: None, ["show", "0", "--dataset", "coco", "--out", "a.xyz"], ["a.xyz: cannot be written: name a .png"]),
         (lambda: None, ["distill", "--student", "x"], ["params.yaml: students: expected at least one, found none"]),

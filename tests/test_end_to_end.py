@@ -97,6 +97,7 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
         "teach@mpii",
     )
     assert not (there / "data/teachers").exists()
+    assert "changed deps" not in run(there, "dvc", "status", "distill@unified")
     pipeline(there, "cache", "verify", "data/targets/coco/coco-train.zarr")
     pipeline(there, "distill")
     ours, theirs = ((folder / "data/students/unified/student.safetensors").read_bytes() for folder in (here, there))

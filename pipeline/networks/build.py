@@ -1,7 +1,6 @@
 """Networks by name, students as files: weights in safetensors, everything else readable beside them."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.networks.pyramid import Pyramid
 from pipeline.skeletons import Skeleton
 from pipeline.spec import NetworkSpec, parse_spec, spec_values
@@ -50,9 +50,7 @@ def save_student(student: Student, folder: Path, more: dict[str, Any]) -> None:
         "keypoints": list(student.spec.skeleton.keypoints),
         **more,
     }
-    aside = folder / "student.json.partial"
-    aside.write_text(json.dumps(document, indent=1) + "\n")
-    os.replace(aside, folder / "student.json")
+    write_atomically(folder / "student.json", (json.dumps(document, indent=1) + "\n").encode())
 
 
 def load_student(folder: Path) -> Student:

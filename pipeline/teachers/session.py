@@ -85,7 +85,8 @@ def file_digest(path: Path) -> str:
 
     digest = hashlib.sha256(path.read_bytes())
     model = onnx.load(path, load_external_data=False)
-    tensors = onnx.external_data_helper._get_all_tensors(model)
+    constants = [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
+    tensors = [*model.graph.initializer, *constants]
     names = {
         entry.value
         for t in tensors
@@ -95,7 +96,7 @@ def file_digest(path: Path) -> str:
     }
     for name in sorted(names):
         outside = path.parent / name
-        if outside.resolve().parent != path.parent.resolve():
+        if not outside.resolve().is_relative_to(path.parent.resolve()):
             raise UserError(
                 f"{path}: its external data {name} lies outside its folder: export it with the weights inside"
             )

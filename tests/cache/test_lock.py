@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cache.files import write_atomically
 from cache.lock import exclusive
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from cache.files import write_atomically
 from cache.layout import metadata_documents
 from cache.reader import open_targets, verify
 from cache.writer import open_for_writing, write_boundary
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from tests.cache.stores import IDS, LAYOUT, content, fingerprint, write
 from tests.fixtures import flip_bit, tree
 

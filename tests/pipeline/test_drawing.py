@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.drawing import LEFT, MARGIN, MIDDLE, PAPER, RIGHT, draw_maps, draw_pose, points_in, sheet, side_color
+from pipeline.drawing import LEFT, MARGIN, MIDDLE, PAPER, RIGHT, draw_maps, draw_pose, sheet, side_color
 from pipeline.skeletons import Skeleton
 
 SKELETON = Skeleton("four", ("nose", "left_hip", "right_hip", "left_knee"))
@@ -60,7 +60,3 @@ def test_sheet_puts_pictures_in_rows_and_columns():
             assert (full[top : top + 20, left : left + 30] == 10 * (3 * r + c)).all()
     assert full.shape == (22 + 2 * 42, MARGIN + 3 * 36, 3)
     assert (full[0, 0] == PAPER).all()
-
-
-def test_points_in():
-    assert points_in(np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]), np.array([[1.0, 1.0]])).tolist() == [[3.0, 3.0]]

@@ -10,7 +10,7 @@ import scipy.io
 from pipeline.errors import UserError
 from pipeline.skeletons import COCO17, MPII16
 from stages import sample
-from stages.sample import SampleSettings, run
+from stages.sample import SampleSettings, run, write_picture_digest
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 SMALL = dict(size=96, train=14, test=6)
@@ -39,7 +39,21 @@ def triples(annotation: dict) -> np.ndarray:
 def test_the_same_bytes_whatever_the_workers(drawn, tmp_path):
     run(SampleSettings(folder=str(tmp_path / "sample"), workers=1, **SMALL))
     assert digests(tmp_path / "sample") == digests(drawn)
-    assert len(digests(drawn)) == 2 * 14 + 3 * 6 + 6
+    pictures, annotations, picture_digests = 2 * 14 + 3 * 6, 6, 3
+    assert len(digests(drawn)) == pictures + annotations + picture_digests
+
+
+def test_pictures_drawn_anew_change_a_file_beside_the_annotations(drawn):
+    """DVC watches the annotation folders, not the pictures."""
+    before = (drawn / "halpe/annotations/pictures.sha256").read_text()
+    picture = next((drawn / "halpe/val").iterdir())
+    content = picture.read_bytes()
+    picture.write_bytes(content + b"\0")
+    write_picture_digest(drawn / "halpe")
+    assert (drawn / "halpe/annotations/pictures.sha256").read_text() != before
+    picture.write_bytes(content)
+    write_picture_digest(drawn / "halpe")
+    assert (drawn / "halpe/annotations/pictures.sha256").read_text() == before
 
 
 def test_a_picture_does_not_depend_on_how_many_there_are_and_does_on_the_seed(drawn, tmp_path):

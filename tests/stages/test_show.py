@@ -68,7 +68,7 @@ def test_people_not_in_use_can_be_looked_at(taught, person):
 
 
 def test_an_unknown_person_names_some(taught):
-    assert refusal(999) == "no person 999 in coco: some of coco are 0, 1, 2, 3, 4"
+    assert refusal(999) == "no person 999 in coco: some of coco train are 0, 1, 2, 3, 4"
 
 
 @pytest.mark.parametrize("out", ["a.xyz", "noextension"])

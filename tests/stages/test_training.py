@@ -1,6 +1,8 @@
 """`distill` and `fit` over an interruption: the checkpoint, what is refused, what starts anew, and the bytes at the end."""
 
 import itertools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,12 @@ def run(**changes: Any) -> list[str]:
 
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the next run, once so many steps are taken."""
-    plain, taken = Trainer.step, itertools.count()
+    """Ctrl-C in the next run, in the middle of that step."""
+    plain, taken = Trainer.step, itertools.count(1)
 
     def step(self, batch):
         if next(taken) == steps:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return plain(self, batch)
 
     monkeypatch.setattr(Trainer, "step", step)
@@ -86,9 +88,22 @@ def test_a_checkpoint_of_other_settings_is_left_alone_unless_asked_for(taught, m
         interrupt_after(3, patch)
         with pytest.raises(KeyboardInterrupt):
             run()
+    with pytest.raises(UserError, match=r"--resume cannot change network and steps"):
+        distill.run(with_student(steps=9), None, "cpu", resume=True, say=lambda line: None)
     said: list[str] = []
     distill.run(with_student(flip=0.0), None, "cpu", resume=True, say=said.append)
     assert said[0] == f"going on from {CHECKPOINT}, step 3"
+
+
+def test_a_curve_point_over_an_interruption_is_whole(taught, monkeypatch):
+    run(steps=200)
+    whole = Path("data/students/both/curve.csv").read_text()
+    with monkeypatch.context() as patch:
+        interrupt_after(101, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(steps=200)
+    run(steps=200)
+    assert Path("data/students/both/curve.csv").read_text() == whole
 
 
 def test_a_damaged_checkpoint_is_kept_aside(taught, monkeypatch):
