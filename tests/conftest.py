@@ -3,7 +3,19 @@
 import pytest
 
 from stages import prepare
+from tests.closure import ROOT
 from tests.fixtures import make_project, params
+
+REAL = ROOT.parent / "shared" / "real"
+"""Other people's pictures, annotations and models; nothing of it is in the repository."""
+
+
+@pytest.fixture(scope="session")
+def real():
+    """The folder of real data, where it lies beside this checkout."""
+    if not REAL.is_dir():
+        pytest.skip(f"real data is absent: no folder {REAL}")
+    return REAL
 
 
 @pytest.fixture

@@ -178,3 +178,11 @@ def test_importing_the_command_line_imports_nothing_heavy():
     code = f"import sys, cli; print(sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_full_disk_is_one_line(pipeline, project, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "data/people")
+
+    monkeypatch.setattr("stages.prepare.run", full)
+    assert_refused(pipeline("prepare"), "data/people: No space left on device")

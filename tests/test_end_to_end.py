@@ -102,3 +102,17 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
     pipeline(there, "distill")
     ours, theirs = ((folder / "data/students/unified/student.safetensors").read_bytes() for folder in (here, there))
     assert ours == theirs
+
+
+def test_the_profile_of_real_data_is_a_line_without_sample_and_fitted_teachers(tmp_path: Path) -> None:
+    copy_of_the_project(tmp_path)
+    shutil.copy(ROOT / "params/coco-mpii.yaml", tmp_path / "params.yaml")
+    stages = {line.split()[0] for line in run(tmp_path, "dvc", "stage", "list").splitlines()}
+    assert stages == {
+        *(f"prepare@{dataset}" for dataset in ("coco", "mpii", "halpe")),
+        *(f"teach@{teacher}" for teacher in ("coco", "mpii")),
+        "distill@unified",
+        "export@unified",
+        *(f"baseline@{name}" for name in ("coco-only", "mpii-only", "joint")),
+        "evaluate",
+    }

@@ -10,33 +10,28 @@ from stages import prepare, teach
 from stages.datasets import dataset_settings, load_people
 from stages.scores import accuracy
 from stages.teachers import store_path, teacher_settings
-from tests.closure import ROOT
-
-REAL = ROOT.parent / "shared" / "real"
-
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the folder of real pictures is not beside this checkout")
 
 
-def real_params() -> dict:
+def real_params(real: Path) -> dict:
     """46 COCO pictures, 5 of MPII, 4 of Halpe, and the SimplePose network (its README gives input and statistics)."""
     coco = {
         "file": "person_keypoints.json",
-        "images": str(REAL / "coco/images"),
+        "images": str(real / "coco/images"),
         "detections": "person_detections.json",
     }
-    mpii = {"file": "mpii_val.json", "truth": "mpii_gt_val.mat", "images": str(REAL / "mpii/images")}
-    halpe = {"file": "test_halpe.json", "images": str(REAL / "coco/images")}
+    mpii = {"file": "mpii_val.json", "truth": "mpii_gt_val.mat", "images": str(real / "mpii/images")}
+    halpe = {"file": "test_halpe.json", "images": str(real / "coco/images")}
     return {
         "seed": 0,
         "datasets": {
-            "coco": {"format": "coco", "annotations": str(REAL / "coco"), "score": "ap", "train": coco, "test": coco},
-            "mpii": {"format": "mpii", "annotations": str(REAL / "mpii"), "score": "pckh", "train": mpii, "test": mpii},
-            "halpe": {"format": "halpe", "annotations": str(REAL / "halpe"), "score": "ap", "test": halpe},
+            "coco": {"format": "coco", "annotations": str(real / "coco"), "score": "ap", "train": coco, "test": coco},
+            "mpii": {"format": "mpii", "annotations": str(real / "mpii"), "score": "pckh", "train": mpii, "test": mpii},
+            "halpe": {"format": "halpe", "annotations": str(real / "halpe"), "score": "ap", "test": halpe},
         },
         "prepare": {"validation": 0, "views": 4},
         "teachers": {
             "coco": {
-                "onnx": str(REAL / "models/simplepose_coco17_256x192.onnx"),
+                "onnx": str(real / "models/simplepose_coco17_256x192.onnx"),
                 "dataset": "coco",
                 "skeleton": "coco17",
                 "input": [256, 192],
@@ -51,9 +46,11 @@ def real_params() -> dict:
     }
 
 
-def test_the_real_teacher_scores_what_it_should_from_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_teacher_scores_what_it_should_from_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
-    params = real_params()
+    params = real_params(real)
     said: list[str] = []
     prepare.run(params, say=said.append)
     assert "coco train: 115 people in use of 204, 46 pictures" in said

@@ -11,7 +11,6 @@ import pytest
 
 from cache.lock import exclusive
 from pipeline.errors import UserError
-from pipeline.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,21 +79,3 @@ def test_an_error_inside_releases(tmp_path):
 def test_two_stores_have_two_locks(tmp_path):
     with exclusive(tmp_path / "one"), exclusive(tmp_path / "two"):
         assert (tmp_path / "one.holder").exists() and (tmp_path / "two.holder").exists()
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_write_atomically_leaves_old_or_new(tmp_path, monkeypatch, step):
-    path = tmp_path / "deep/file"
-    write_atomically(path, b"old")
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, step, killed)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    write_atomically(path, b"newer")
-    assert path.read_bytes() == b"newer"
-    assert [p.name for p in path.parent.iterdir()] == ["file"]

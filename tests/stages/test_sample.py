@@ -12,7 +12,6 @@ from pipeline.skeletons import COCO17, MPII16
 from stages import sample
 from stages.sample import SampleSettings, run, write_picture_digest
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 SMALL = dict(size=96, train=14, test=6)
 
 
@@ -148,28 +147,26 @@ def test_halpe_file(drawn):
     assert all((drawn / "halpe/val" / image["file_name"]).is_file() for image in content["images"])
 
 
-def test_fields_are_those_of_the_real_files(drawn):
-    if not REAL.is_dir():
-        pytest.skip("shared/real is absent")
-    for ours, real in (
+def test_fields_are_those_of_the_real_files(drawn, real):
+    for ours, official in (
         ("coco/annotations/person_keypoints_val.json", "coco/person_keypoints.json"),
         ("halpe/annotations/halpe_val.json", "halpe/test_halpe.json"),
     ):
-        mine, theirs = load(drawn, ours), load(REAL, real)
+        mine, theirs = load(drawn, ours), load(real, official)
         assert set(mine["annotations"][0]) == set(theirs["annotations"][0])
         assert {"id", "file_name", "width", "height"} <= set(mine["images"][0])
         assert len(mine["annotations"][0]["keypoints"]) == len(theirs["annotations"][0]["keypoints"])
     real_category, our_category = (
         load(folder, name)["categories"][0]
         for folder, name in (
-            (REAL, "coco/person_keypoints.json"),
+            (real, "coco/person_keypoints.json"),
             (drawn, "coco/annotations/person_keypoints_val.json"),
         )
     )
     assert our_category == real_category
-    assert set(load(drawn, "mpii/annotations/mpii_val.json")[0]) == set(load(REAL, "mpii/mpii_val.json")[0])
+    assert set(load(drawn, "mpii/annotations/mpii_val.json")[0]) == set(load(real, "mpii/mpii_val.json")[0])
     mine, theirs = (
-        scipy.io.loadmat(path) for path in (drawn / "mpii/annotations/mpii_gt_val.mat", REAL / "mpii/mpii_gt_val.mat")
+        scipy.io.loadmat(path) for path in (drawn / "mpii/annotations/mpii_gt_val.mat", real / "mpii/mpii_gt_val.mat")
     )
     for name in ("jnt_missing", "pos_gt_src", "headboxes_src", "dataset_joints"):
         assert mine[name].dtype == theirs[name].dtype and mine[name].shape[:-1] == theirs[name].shape[:-1]

@@ -1,4 +1,4 @@
-"""Small annotation files, random damage to them, and the folder of real ones."""
+"""Small annotation files, and random damage to them."""
 
 import copy
 import json
@@ -8,15 +8,6 @@ import pytest
 from hypothesis import strategies as st
 
 from pipeline.skeletons import COCO17
-
-REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
-
-
-@pytest.fixture
-def real() -> Path:
-    if not REAL.is_dir():
-        pytest.skip(f"real data is absent: no folder {REAL}")
-    return REAL
 
 
 @pytest.fixture

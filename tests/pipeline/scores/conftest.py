@@ -1,6 +1,4 @@
-"""People without a file behind them, and the folder of real data."""
-
-from pathlib import Path
+"""People without a file behind them."""
 
 import numpy as np
 import pytest
@@ -8,15 +6,6 @@ import pytest
 from pipeline.people.people import People
 from pipeline.scores.poses import Poses
 from pipeline.skeletons import Skeleton
-
-REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
-
-
-@pytest.fixture
-def real() -> Path:
-    if not REAL.is_dir():
-        pytest.skip(f"real data is absent: no folder {REAL}")
-    return REAL
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""Files and folders that are old or new, never half, wherever a process dies."""
+
+import os
+
+import pytest
+
+from pipeline.files import replace_folder, write_atomically
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_write_atomically_leaves_old_or_new(tmp_path, monkeypatch, step):
+    path = tmp_path / "deep/file"
+    write_atomically(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_atomically(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_replace_folder_takes_the_place_and_leaves_nothing_beside_it(tmp_path):
+    aside, place = tmp_path / "place.partial", tmp_path / "place"
+    for content in (b"first", b"second"):
+        aside.mkdir()
+        (aside / "file").write_bytes(content)
+        replace_folder(aside, place)
+        assert (place / "file").read_bytes() == content
+        assert [p.name for p in tmp_path.iterdir()] == ["place"]
