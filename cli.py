@@ -15,9 +15,13 @@ app = typer.Typer(
     help="Pose Fusion: one 2-D human pose student from several datasets' teachers, each of which looks at every picture once.",
     epilog="The whole line: `dvc repro`. One part of it: the commands below, in this order. Settings: params.yaml.",
 )
-data = typer.Typer(no_args_is_help=True, help="The built-in sample.")
+data = typer.Typer(no_args_is_help=True, help="The built-in sample, and the published datasets.")
+teacher = typer.Typer(
+    no_args_is_help=True, help="Get teachers, and find out whether they are right before the long run."
+)
 cache = typer.Typer(no_args_is_help=True, help="Look into target stores.")
 app.add_typer(data, name="data")
+app.add_typer(teacher, name="teacher")
 app.add_typer(cache, name="cache")
 
 INTERRUPTED = 130
@@ -27,6 +31,14 @@ Device = Literal["auto", "cuda", "cpu"]
 Split = Literal["train", "validation", "test"]
 TeacherName = Annotated[str, typer.Option(help="A teacher that params.yaml lists.", show_default=False)]
 DeviceOption = Annotated[Device, typer.Option(help="Where networks run; `auto` takes CUDA where it works and says so.")]
+MirrorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where the maker's host is blocked: an address with the same paths below it. What comes is checked alike.",
+        show_default=False,
+    ),
+]
 ResumeOption = Annotated[
     bool,
     typer.Option("--resume", help="Go on from the checkpoint even if settings, inputs or code have changed since."),
@@ -49,6 +61,22 @@ def data_sample() -> None:
     from stages.params import load_params, settings
 
     sample.run(settings(load_params(), "sample", sample.SampleSettings))
+
+
+@data.command("fetch")
+def data_fetch(
+    name: Annotated[Literal["coco", "mpii", "halpe"], typer.Argument(help="The dataset.", show_default=False)],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archives in data/downloads once unpacked.")] = False,
+    mirror: MirrorOption = None,
+) -> None:
+    """A published dataset, downloaded and unpacked to where params/coco-mpii.yaml expects it. Run again, it goes on where it stopped.
+
+    COCO is 20 GB and MPII 13 GB to download, twice that while they are unpacked. An archive fetched by hand is found in
+    data/downloads. Halpe's annotations are only to be had by hand: the command says where and ends with 1.
+    """
+    from stages import fetch
+
+    fetch.data(name, keep=keep, mirror=mirror)
 
 
 @app.command()
@@ -75,12 +103,15 @@ def teach(
     device: DeviceOption = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass, where the file takes any.")] = 64,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many crops, hours and gigabytes.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Score the teacher on some people of its own dataset first, and stop on nonsense.")
+    ] = True,
 ) -> None:
     """Stage one: the teacher looks once at every person in every view; its heatmaps go into stores. Resumes by itself."""
     from stages import teach
     from stages.params import load_params
 
-    teach.run(load_params(), teacher, device, batch, dry_run)
+    teach.run(load_params(), teacher, device, batch, dry_run, check)
 
 
 @app.command()
@@ -146,6 +177,70 @@ def show(
     from stages.params import load_params
 
     show.run(load_params(), person, dataset, out, split=split)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices that really work, free disk, and which data, teachers and results of params.yaml are there."""
+    from stages import doctor
+
+    doctor.run()
+
+
+@teacher.command("fetch")
+def teacher_fetch(
+    name: Annotated[
+        str | None, typer.Argument(help="Like `rtmpose-m-mpii`; without it, the list of all.", show_default=False)
+    ] = None,
+    mirror: MirrorOption = None,
+) -> None:
+    """A published checkpoint into data/published, checked against its hash; then prints the `teacher import` that fits it."""
+    from stages import fetch
+
+    if name is None:
+        print(fetch.listing())
+    else:
+        fetch.teacher(name, mirror=mirror)
+
+
+@teacher.command("import")
+def teacher_import(
+    checkpoint: Annotated[Path, typer.Argument(help="An MMPose .pth file.", show_default=False)],
+    arch: Annotated[
+        Literal[
+            "rtmpose-t", "rtmpose-s", "rtmpose-m", "rtmpose-l", "hrnet-w32", "hrnet-w48", "resnet-50", "resnet-101"
+        ],
+        typer.Option(help="What the checkpoint is of.", show_default=False),
+    ],
+    skeleton: Annotated[str, typer.Option(help="Whose keypoints: coco17, mpii16 or halpe26.", show_default=False)],
+    input_size: Annotated[str, typer.Option("--input", help="Height x width, like 256x192.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write; its spec goes beside it.", show_default=False)],
+) -> None:
+    """A published checkpoint as a teacher: ONNX of any batch size, checked against torch. Needs no package of its makers."""
+    from stages import import_teacher
+
+    import_teacher.run(checkpoint, arch, skeleton, import_teacher.parse_input(input_size), out)
+
+
+@teacher.command("check")
+def teacher_check(
+    teacher: TeacherName,
+    device: DeviceOption = "auto",
+    people: Annotated[int, typer.Option(min=1, help="On about so many annotated people of its own dataset.")] = 200,
+) -> None:
+    """What the file is, how well it does, and whether another reading of it (colours, scale, left and right) does better."""
+    from stages import check
+    from stages.params import load_params
+
+    check.run(load_params(), teacher, device, people)
+
+
+@teacher.command("spec")
+def teacher_spec(path: Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]) -> None:
+    """The entry for params.yaml that an ONNX file suggests, and what its maker has to be asked."""
+    from stages import propose
+
+    propose.run(path)
 
 
 @cache.command("info")

@@ -11,7 +11,7 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-TARGETS_VERSION = 1
+TARGETS_VERSION = 2
 """Of the stored bytes: whatever changes them for the same input (quantiser, codec, cropping, confidence) raises it."""
 
 FORMAT = "pose-fusion targets"
@@ -21,7 +21,9 @@ CHUNK = 16
 
 UNITS = {
     "heatmaps": "map over its own peak, 0-255; below 2 % of the peak is 0",
-    "peak": "what heatmaps / 255 is multiplied by",
+    "x": "SimCC: distribution over bins from left to right, over its own peak, 0-255; below 2 % of the peak is 0",
+    "y": "SimCC: the same from top to bottom",
+    "peak": "what heatmaps / 255 is multiplied by; SimCC: peak of x times peak of y",
     "score": "confidence, 0-1",
     "image_from_target": "2 x 3 affine, target pixels to image pixels, centre of the first pixel = (0, 0)",
     "person": "id in the people table",
@@ -31,7 +33,10 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of a store. `boundary` people are written, locked and resumed as one; `chunk` of them in one view are read as one."""
+    """Sizes of a store. `boundary` people are written, locked and resumed as one; `chunk` of them in one view are read as one.
+
+    Targets are maps of `height` x `width` pixels or, where they are `separate`, so many bins of y and of x.
+    """
 
     people: int
     views: int
@@ -40,6 +45,12 @@ class Layout:
     width: int
     boundary: int = 128
     chunk: int = CHUNK
+    separate: bool = False
+
+    @property
+    def targets(self) -> dict[str, tuple[int, ...]]:
+        """Names of the arrays of levels, and what one target of each is."""
+        return {"x": (self.width,), "y": (self.height,)} if self.separate else {"heatmaps": (self.height, self.width)}
 
     @property
     def files(self) -> list[str]:
@@ -57,7 +68,7 @@ class Layout:
     def arrays(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Name to dtype and the shape behind the people axis."""
         return {
-            "heatmaps": ("uint8", (self.views, self.keypoints, self.height, self.width)),
+            **{name: ("uint8", (self.views, self.keypoints, *tail)) for name, tail in self.targets.items()},
             "peak": ("float16", (self.views, self.keypoints)),
             "score": ("float16", (self.views, self.keypoints)),
             "image_from_target": ("float64", (self.views, 2, 3)),
@@ -79,10 +90,11 @@ def metadata_documents(layout: Layout, fingerprint: dict[str, Any]) -> dict[str,
     """Relative path to exact bytes of every `zarr.json`: what a store of this layout and fingerprint must hold."""
     documents: dict[str, Any] = {}
     memory = MemoryStore(documents)
+    units = {name: UNITS[name] for name in layout.arrays()}
     with zarr.config.set({"array.write_empty_chunks": True}):
-        group = zarr.create_group(memory, attributes={"units": UNITS, "fingerprint": fingerprint})
+        group = zarr.create_group(memory, attributes={"units": units, "fingerprint": fingerprint})
         for name, (dtype, tail) in layout.arrays().items():
-            heavy = name == "heatmaps"
+            heavy = name in layout.targets
             group.create_array(
                 name,
                 shape=(layout.people, *tail),
@@ -95,10 +107,14 @@ def metadata_documents(layout: Layout, fingerprint: dict[str, Any]) -> dict[str,
     return {key: value.to_bytes() for key, value in documents.items()}
 
 
-def compressed_bytes(levels: np.ndarray) -> int:
+def compressed_bytes(levels: dict[str, np.ndarray]) -> int:
     """Bytes that levels uint8 (P, V, ...) take in a store, to size a disk by."""
     codec = Zstd(level=ZSTD_LEVEL)
-    return sum(len(codec.encode(np.ascontiguousarray(levels[:, view]))) for view in range(levels.shape[1]))
+    return sum(
+        len(codec.encode(np.ascontiguousarray(values[:, view])))
+        for values in levels.values()
+        for view in range(values.shape[1])
+    )
 
 
 def canonical(value: object) -> bytes:

@@ -12,7 +12,7 @@ import zarr
 
 from cache.layout import FORMAT, TARGETS_VERSION, Layout
 from cache.manifest import NAME, Problem, problems, read_manifest
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.targets.block import TargetBlock
 
 BOUNDARIES_IN_MEMORY = 1024
@@ -34,17 +34,17 @@ class TargetStore:
         """Targets of a run of people: of one view (V = 1 in the block) or of all; fastest along chunk borders."""
         views = slice(None) if view is None else slice(view, view + 1)
         try:
-            levels = _values(self.group, "heatmaps", (rows, views))
+            levels = {name: _values(self.group, name, (rows, views)) for name in self.layout.targets}
             person, *small = self._light(rows)
             return TargetBlock(person, levels, *(values[:, views] for values in small))
         except UNREADABLE as error:
             where = f"people {rows.start}-{rows.stop}"
             raise UserError(
-                f"{self.path}: {where} cannot be read ({_one_line(error)}): run `pipeline cache verify {self.path}`"
+                f"{self.path}: {where} cannot be read ({one_line(error)}): run `pipeline cache verify {self.path}`"
             ) from error
 
     def _light(self, rows: slice) -> list[np.ndarray]:
-        """The arrays beside the heatmaps; a boundary that was read lately is still in memory."""
+        """The arrays beside the levels; a boundary that was read lately is still in memory."""
         boundaries = range(rows.start // self.layout.boundary, (rows.stop - 1) // self.layout.boundary + 1)
         parts = [self._boundary(boundary) for boundary in boundaries]
         first = self.layout.rows(boundaries[0]).start
@@ -88,16 +88,12 @@ def open_targets(path: Path, again: str, person: np.ndarray | None = None) -> Ta
         store = TargetStore(path, layout, fingerprint, zarr.open_group(path, mode="r"))
         done, rows = (_values(store.group, name, slice(None)) for name in ("done", "person"))
     except UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read ({_one_line(error)}): run `pipeline cache verify {path}`") from error
+        raise UserError(f"{path}: cannot be read ({one_line(error)}): run `pipeline cache verify {path}`") from error
     if not done.all():
         raise UserError(f"{path}: not every boundary is done: run `{again}`")
     if person is not None and not np.array_equal(rows, person):
         raise UserError(f"{path}: its rows are other people than the people table's: run `{again}`")
     return store
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_layout(path: Path, again: str) -> tuple[Layout, dict[str, Any]]:

@@ -57,7 +57,7 @@ def write_boundary(path: Path, layout: Layout, boundary: int, block: TargetBlock
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(path, mode="r+")
         data = {
-            "heatmaps": block.levels,
+            **block.levels,
             "peak": block.peak,
             "score": block.score,
             "image_from_target": block.image_from_target,

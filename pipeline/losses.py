@@ -9,28 +9,36 @@ import torch
 class Supervision:
     """One source's targets for a batch, in the student's frame and keypoint order."""
 
-    target: torch.Tensor
-    """float (B, K, H, W): distributions, each summing to 1 where valid."""
+    target: tuple[torch.Tensor, ...]
+    """float distributions, each summing to 1 where valid: over maps (B, K, H, W), or over the bins of x (B, K, Wx) and of y (B, K, Hy)."""
     valid: torch.Tensor
     """bool (B, K): does the source know this keypoint of this person."""
 
 
-def divergence(logits: torch.Tensor, supervision: Supervision) -> torch.Tensor:
-    """Mean over valid (person, keypoint) pairs of KL(target || softmax(logits)) in nats; logits (B, K, H, W).
+def divergence(logits: tuple[torch.Tensor, ...], supervision: Supervision) -> torch.Tensor:
+    """Mean over valid (person, keypoint) pairs of KL(target || softmax(logits)) in nats; x and y of bins are added.
 
-    Zero, with zero gradient, where nothing is valid; pairs that are not valid have exactly no gradient.
+    Logits are shaped as the target. Zero, with zero gradient, where nothing is valid; pairs that are not valid have exactly no
+    gradient.
     """
     valid = supervision.valid
     if not valid.any():
-        return logits.sum() * 0.0
-    log_student = torch.log_softmax(logits[valid].flatten(1).float(), dim=1)
-    target = supervision.target[valid].flatten(1)
-    entropy = torch.special.entr(target).sum(dim=1)
-    return (-(target * log_student).sum(dim=1) - entropy).mean()
+        return torch.stack([part.sum() * 0.0 for part in logits]).sum()
+    each = [_kl(part[valid], target[valid]) for part, target in zip(logits, supervision.target, strict=True)]
+    return torch.stack(each).sum(dim=0).mean()
+
+
+def _kl(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    log_student = torch.log_softmax(logits.flatten(1).float(), dim=1)
+    target = target.flatten(1)
+    return -(target * log_student).sum(dim=1) - torch.special.entr(target).sum(dim=1)
 
 
 def loss_terms(
-    logits: torch.Tensor, truth: Supervision, teachers: dict[str, Supervision], weights: dict[str, float]
+    logits: tuple[torch.Tensor, ...],
+    truth: Supervision,
+    teachers: dict[str, Supervision],
+    weights: dict[str, float],
 ) -> dict[str, torch.Tensor]:
     """`truth`, each teacher's name, and `total` = weighted sum; L of Khan et al. 2024 with per-term means (no batch-size effect)."""
     terms = {"truth": divergence(logits, truth)}

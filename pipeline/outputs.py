@@ -1,36 +1,64 @@
-"""What a network's raw output means: non-negative maps, a confidence, keypoints. One home for teachers, students and stored targets."""
+"""What a network's raw output means: distributions or maps, a confidence, keypoints. One home for teachers, students and stored targets."""
 
 import numpy as np
 
-from pipeline.frames import Convention, apply
-from pipeline.spec import Kind
+from pipeline.frames import apply
+from pipeline.spec import NetworkSpec
 from pipeline.targets.decode import decode, mass_at_peak
 
 UDP_BLUR = 11
 
+Arrays = tuple[np.ndarray, ...]
+"""A network's output: maps (..., K, H, W) alone, or the bins (..., K, Wx) and (..., K, Hy)."""
 
-def maps_and_scores(raw: np.ndarray, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
-    """Non-negative maps float32 (..., K, H, W) and confidences (..., K) in 0-1 of raw outputs (..., K, H, W).
+
+def maps_and_scores(raw: Arrays, spec: NetworkSpec) -> tuple[Arrays, np.ndarray]:
+    """Non-negative float32 arrays shaped as `raw`, and confidences (..., K) in 0-1.
 
     `heatmap`: negatives are cut, the peak is the confidence. `heatmap_logits`: spatial softmax, and the confidence is the
-    probability within two pixels of the peak.
+    probability within two pixels of the peak. `simcc`: softmax(factor x score) over the bins of each axis, and the confidence
+    is the smaller of the two largest raw scores, cut to 0-1 (MMPose's rule for RTMPose).
     """
-    if kind == "heatmap":
-        maps = np.maximum(raw, 0).astype(np.float32)
-        return maps, maps.max(axis=(-2, -1)).clip(0, 1)
-    shifted = np.exp(raw.astype(np.float32) - raw.max(axis=(-2, -1), keepdims=True))
-    maps = shifted / shifted.sum(axis=(-2, -1), keepdims=True)
-    return maps, mass_at_peak(maps)
+    if spec.kind == "heatmap":
+        maps = np.maximum(raw[0], 0).astype(np.float32)
+        return (maps,), maps.max(axis=(-2, -1)).clip(0, 1)
+    if spec.kind == "heatmap_logits":
+        maps = _softmax(raw[0], (-2, -1))
+        return (maps,), mass_at_peak(maps)
+    x, y = raw
+    score = np.minimum(x.max(axis=-1), y.max(axis=-1)).clip(0, 1)
+    return tuple(_softmax(spec.factor * bins.astype(np.float32), (-1,)) for bins in raw), score
 
 
-def keypoints(maps: np.ndarray, image_from_target: np.ndarray, kind: Kind, affine: Convention) -> np.ndarray:
-    """Keypoints (..., K, 2) in image pixels of maps (..., K, H, W) under affines (..., 2, 3).
+def keypoints(maps: Arrays, image_from_target: np.ndarray, spec: NetworkSpec) -> np.ndarray:
+    """Keypoints (..., K, 2) in image pixels of maps or distributions under affines (..., 2, 3).
 
     Heatmaps of `classic` networks are decoded to quarter pixels as their makers do, of `udp` networks with DARK; softmax
-    maps are narrow Gaussians and need no blur. A map without a positive value gives NaN.
+    maps are narrow Gaussians and need no blur. SimCC is decoded to the bin. A target without a positive value gives NaN.
     """
-    if kind == "heatmap" and affine == "classic":
-        points, peak = decode(maps, "quarter")
+    if spec.kind == "simcc":
+        points = np.stack([bins.argmax(axis=-1) for bins in maps], axis=-1).astype(np.float64)
+        peak = np.minimum(*(bins.max(axis=-1) for bins in maps))
+    elif spec.kind == "heatmap" and spec.affine == "classic":
+        points, peak = decode(maps[0], "quarter")
     else:
-        points, peak = decode(maps, "newton", UDP_BLUR if kind == "heatmap" else 0)
+        points, peak = decode(maps[0], "newton", UDP_BLUR if spec.kind == "heatmap" else 0)
     return np.where(peak[..., None] > 0, apply(image_from_target, points), np.nan)
+
+
+def target_wh(maps: Arrays) -> tuple[int, int]:
+    """Width and height of the output in its own pixels, or bins."""
+    return (maps[0].shape[-1], maps[0].shape[-2]) if len(maps) == 1 else (maps[0].shape[-1], maps[1].shape[-1])
+
+
+def as_maps(maps: Arrays) -> np.ndarray:
+    """Maps (..., K, H, W) to look at: as they are, or the product of the distributions over x and y."""
+    if len(maps) == 1:
+        return maps[0]
+    x, y = maps
+    return y[..., :, None] * x[..., None, :]
+
+
+def _softmax(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    shifted = np.exp(values.astype(np.float32) - values.max(axis=axes, keepdims=True))
+    return shifted / shifted.sum(axis=axes, keepdims=True)

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.crops import crop
+from pipeline.flip import Forward
 from pipeline.frames import regions_of_boxes
-from pipeline.outputs import keypoints, maps_and_scores
+from pipeline.outputs import keypoints, maps_and_scores, target_wh
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.spec import NetworkSpec
-
-Forward = Callable[[np.ndarray], np.ndarray]
-"""RGB crops uint8 (N, H, W, 3) to raw maps float32 (N, K, h, w)."""
 
 
 def predict(
@@ -24,13 +22,18 @@ def predict(
     points = np.full((len(people), len(spec.skeleton), 2), np.nan)
     confidence = np.zeros((len(people), len(spec.skeleton)))
     for rows, crops in _batches(spec, people, images, affines, batch):
-        raw = forward(crops)
-        maps, score = maps_and_scores(raw, spec.kind)
-        back = spec.image_from_target(regions_of_boxes(people.box[rows]), (maps.shape[3], maps.shape[2]))
-        points[rows] = keypoints(maps, back, spec.kind, spec.affine)
-        confidence[rows] = score
+        points[rows], confidence[rows] = poses_of_crops(forward, spec, crops, people.box[rows])
         advance(len(rows))
     return points, confidence
+
+
+def poses_of_crops(
+    forward: Forward, spec: NetworkSpec, crops: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (M, K, 2) in image pixels and confidences (M, K) of the crops uint8 (M, H, W, 3) of boxes (M, 4)."""
+    maps, confidence = maps_and_scores(forward(crops), spec)
+    back = spec.image_from_target(regions_of_boxes(boxes), target_wh(maps))
+    return keypoints(maps, back, spec), confidence
 
 
 def _batches(

@@ -10,11 +10,17 @@ from pipeline.errors import UserError
 from pipeline.frames import Convention, Regions, compose, heatmap_from_input, input_from_image, invert
 from pipeline.skeletons import SKELETONS, Skeleton, skeleton_named
 
-Kind = Literal["heatmap", "heatmap_logits"]
-KINDS: tuple[Kind, ...] = ("heatmap", "heatmap_logits")
+Kind = Literal["heatmap", "heatmap_logits", "simcc"]
+ARRAYS: dict[Kind, tuple[str, ...]] = {"heatmap": ("heatmaps",), "heatmap_logits": ("heatmaps",), "simcc": ("x", "y")}
+"""The kinds of output, and the arrays each consists of: maps (K, H, W), or one row of bins per axis, (K, Wx) and (K, Hy)."""
 
+Precision = Literal["float32", "float16"]
+"""What a teacher computes in; `float16` converts a float32 file when it is opened."""
 
 SPEC_KEYS = ("skeleton", "input", "color", "mean", "std", "padding", "affine", "kind")
+OPTIONAL_KEYS = ("pixels", "factor", "outputs", "flip")
+PIXELS: dict[str, float] = {"0-255": 1.0, "0-1": 255.0}
+SIMCC_FACTOR = 10.0
 METADATA_KEY = "pose_fusion."
 """Prefix of the entries under which our ONNX files carry their own `spec` and `keypoints`."""
 
@@ -32,16 +38,26 @@ class NetworkSpec:
     padding: float
     affine: Convention
     kind: Kind
-    """`heatmap`: the peak is the confidence, negatives mean nothing. `heatmap_logits`: a distribution after a spatial softmax."""
+    """`heatmap`: the peak is the confidence, negatives mean nothing. `heatmap_logits`: a distribution after a spatial softmax.
+    `simcc`: two distributions over bins, of x and of y, after softmax(factor x score) (Li et al. 2022)."""
+    factor: float = SIMCC_FACTOR
+    """Of `simcc`; RTMPose is trained with 10."""
+    outputs: tuple[str, ...] = ()
+    """Names of the ONNX file's outputs that are meant, in the order of ARRAYS; found by their shapes if none is given."""
+    flip: bool = False
+    """Average with the mirrored crop's output (pipeline.flip)."""
 
     def input_from_image(self, regions: Regions) -> np.ndarray:
         """Affines (N, 2, 3) of the network's crops of those regions."""
         return input_from_image(regions, self.input_wh, self.padding, self.affine)
 
     def image_from_target(self, regions: Regions, target_wh: tuple[int, int]) -> np.ndarray:
-        """Affines (N, 2, 3) from the network's output pixels back to the picture."""
-        target_from_input = heatmap_from_input(self.input_wh, target_wh, self.affine)
-        return invert(compose(target_from_input, self.input_from_image(regions)))
+        """Affines (N, 2, 3) from the network's output pixels, or bins, back to the picture."""
+        return invert(compose(self.target_from_input(target_wh), self.input_from_image(regions)))
+
+    def target_from_input(self, target_wh: tuple[int, int]) -> np.ndarray:
+        """Affine (2, 3) from input pixels to output pixels, or to bins: bin = pixel x bins per pixel, whatever the crop's affine."""
+        return heatmap_from_input(self.input_wh, target_wh, "classic" if self.kind == "simcc" else self.affine)
 
     def normalised(self, crops: np.ndarray) -> np.ndarray:
         """Network input float32 (N, 3, H, W) of RGB crops uint8 (N, H, W, 3)."""
@@ -52,9 +68,10 @@ class NetworkSpec:
 
 
 def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None = None) -> NetworkSpec:
-    """The spec of a mapping with the keys of SPEC_KEYS (`input` is height x width); UserError says which value is wrong.
+    """The spec of a mapping with SPEC_KEYS and some of OPTIONAL_KEYS (`input` is height x width); UserError says what is wrong.
 
-    `skeleton` replaces the one that is named: a student's is no dataset's.
+    `pixels` says on which scale mean and std are given, 0-255 if it is absent. `skeleton` replaces the one that is named:
+    a student's is no dataset's.
     """
     missing = [key for key in SPEC_KEYS if key not in values]
     if missing:
@@ -65,14 +82,18 @@ def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None 
     ):
         raise UserError(f"{where}.input: expected [height, width] in pixels, found {size!r}")
     numbers: dict[str, tuple[float, float, float]] = {}
+    pixels = str(values.get("pixels", "0-255"))
+    if pixels not in PIXELS:
+        raise UserError(f"{where}.pixels: expected one of {', '.join(PIXELS)}, found {values['pixels']!r}")
     for key in ("mean", "std"):
         three = values[key]
         if not (isinstance(three, (list, tuple)) and len(three) == 3 and all(map(_is_number, three))):
-            raise UserError(f"{where}.{key}: expected three numbers on the 0-255 scale, found {three!r}")
-        numbers[key] = (float(three[0]), float(three[1]), float(three[2]))
+            raise UserError(f"{where}.{key}: expected three numbers on the {pixels} scale, found {three!r}")
+        first, second, third = (round(float(value) * PIXELS[pixels], 9) for value in three)
+        numbers[key] = (first, second, third)
     if min(numbers["std"]) <= 0:
         raise UserError(f"{where}.std: expected positive numbers, found {list(numbers['std'])}")
-    choices: dict[str, tuple[str, ...]] = {"color": ("rgb", "bgr"), "affine": ("classic", "udp"), "kind": KINDS}
+    choices: dict[str, tuple[str, ...]] = {"color": ("rgb", "bgr"), "affine": ("classic", "udp"), "kind": tuple(ARRAYS)}
     if skeleton is None:
         choices["skeleton"] = tuple(SKELETONS)
     for key, known in choices.items():
@@ -81,6 +102,19 @@ def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None 
     padding = values["padding"]
     if not (_is_number(padding) and 0.5 <= padding <= 4):
         raise UserError(f"{where}.padding: expected a number from 0.5 to 4 (most networks: 1.25), found {padding!r}")
+    factor = values.get("factor", SIMCC_FACTOR)
+    if not (_is_number(factor) and factor > 0):
+        raise UserError(f"{where}.factor: expected a positive number (RTMPose: 10), found {factor!r}")
+    outputs, wanted = values.get("outputs", ()), ARRAYS[values["kind"]]  # type: ignore[index]
+    if not (
+        isinstance(outputs, (list, tuple))
+        and len(outputs) in (0, len(wanted))
+        and all(isinstance(o, str) for o in outputs)
+    ):
+        raise UserError(f"{where}.outputs: expected the file's names for {', '.join(wanted)}, found {outputs!r}")
+    flip = values.get("flip", False)
+    if not isinstance(flip, bool):
+        raise UserError(f"{where}.flip: expected true or false, found {flip!r}")
     return NetworkSpec(
         skeleton=skeleton or skeleton_named(str(values["skeleton"])),
         input_wh=(size[1], size[0]),
@@ -90,11 +124,19 @@ def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None 
         padding=float(padding),
         affine=values["affine"],  # type: ignore[arg-type]
         kind=values["kind"],  # type: ignore[arg-type]
+        factor=float(factor),
+        outputs=tuple(outputs),
+        flip=flip,
     )
 
 
 def spec_values(spec: NetworkSpec) -> dict[str, object]:
-    """The mapping that `parse_spec` reads."""
+    """The mapping that `parse_spec` reads, on the 0-255 scale; optional keys only where they say something."""
+    optional = {
+        "factor": spec.factor if spec.kind == "simcc" else None,
+        "outputs": list(spec.outputs) or None,
+        "flip": spec.flip or None,
+    }
     return {
         "skeleton": spec.skeleton.name,
         "input": [spec.input_wh[1], spec.input_wh[0]],
@@ -104,6 +146,7 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
         "padding": spec.padding,
         "affine": spec.affine,
         "kind": spec.kind,
+        **{key: value for key, value in optional.items() if value is not None},
     }
 
 

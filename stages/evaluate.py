@@ -1,6 +1,5 @@
 """Stage `evaluate`: students and teachers on every dataset's test people; metrics, a table and overlay pictures."""
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,15 +11,16 @@ from annotated_types import Ge, Gt
 
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
+from pipeline.flip import Forward
 from pipeline.networks.build import load_student
 from pipeline.networks.run import Device, forward_of, torch_device
 from pipeline.people.coco import read_coco_pictures, read_detections
 from pipeline.people.people import People
-from pipeline.predict import Forward, predict
+from pipeline.predict import predict
 from pipeline.scores.coco import keypoint_ap
 from pipeline.scores.poses import Poses
 from pipeline.spec import NetworkSpec
-from pipeline.teachers.session import infer, open_teacher
+from pipeline.teachers.session import open_teacher
 from stages.datasets import TEST, VALIDATION, DatasetSettings, dataset_settings, load_people, unified
 from stages.overlays import OVERLAYS, write_overlay
 from stages.params import settings
@@ -131,8 +131,8 @@ def _models(params: dict[str, Any], student: str | None, device: Device, say: Ca
         if not wanted.onnx.is_file():
             say(f"teacher {name}: {wanted.onnx} is not here and left out")
             continue
-        opened = open_teacher(name, wanted.onnx, wanted.spec, device)
-        models.append(Model(f"teacher {name}", wanted.spec, functools.partial(infer, opened, batch=BATCH)))
+        opened = open_teacher(name, wanted.onnx, wanted.spec, device, precision=wanted.precision)
+        models.append(Model(f"teacher {name}", wanted.spec, opened.forward(BATCH)))
     if not models:
         raise UserError("nothing to evaluate: run `pipeline distill` first")
     return models

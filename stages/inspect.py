@@ -16,9 +16,8 @@ def info(path: Path, say: Callable[[str], None] = print) -> None:
     """Print sizes, state and fingerprint."""
     layout, fingerprint = reader.read_layout(path, AGAIN)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    say(
-        f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {layout.height} x {layout.width} maps"
-    )
+    what = f"{layout.width} + {layout.height} bins" if layout.separate else f"{layout.height} x {layout.width} maps"
+    say(f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {what}")
     say(f"  {layout.boundaries} boundaries of {layout.boundary} people, {size / 1e6:.2f} MB")
     say(f"  {'complete' if reader.is_complete(path) else 'not finished: run `' + AGAIN + '`'}")
     for key, value in fingerprint.items():

@@ -11,10 +11,9 @@ from pipeline.crops import crop
 from pipeline.drawing import draw_maps, draw_pose, sheet
 from pipeline.errors import UserError
 from pipeline.frames import apply, compose, input_from_image
-from pipeline.outputs import keypoints
+from pipeline.outputs import as_maps, keypoints
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
-from pipeline.targets.quantise import dequantise
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named
 from stages.stores import open_store
 from stages.teachers import store_path, teach_command, teacher_settings
@@ -48,8 +47,8 @@ def run(
             continue
         block = open_store(params, teacher, dataset, split, people, views).read(slice(row, row + 1))
         spec = teacher_settings(params, teacher).spec
-        maps = dequantise(block.levels[0], block.peak[0])
-        points = keypoints(maps, block.image_from_target[0], spec.kind, spec.affine)
+        arrays = block.maps(0, slice(None))
+        points, maps = keypoints(arrays, block.image_from_target[0], spec), as_maps(arrays)
         columns[f"teacher {teacher}"] = [
             draw_pose(
                 draw_maps(crops[v], spec.skeleton, maps[v], compose(display[v], block.image_from_target[0, v])),

@@ -43,8 +43,9 @@ def open_store(
     """The store; UserError, with the command that makes it, where it was made from something else than there is now."""
     path, again = store_path(teacher, dataset, split), teach_command(teacher)
     store = open_targets(path, again, people.person)
-    spec = teacher_settings(params, teacher).spec
-    now = shown_to(spec, people, views, read_manifest(table_path(dataset, split, "pictures")))
+    wanted = teacher_settings(params, teacher)
+    shown = shown_to(wanted.spec, people, views, read_manifest(table_path(dataset, split, "pictures")))
+    now = {"precision": wanted.precision, **shown}
     changed = [key for key, value in now.items() if store.fingerprint.get(key) != value]
     if changed:
         raise UserError(f"{path}: was made from other {' and '.join(changed)} than there are now: run `{again}`")

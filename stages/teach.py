@@ -13,6 +13,7 @@ from annotated_types import Ge, Le, MultipleOf
 
 from cache.layout import CHUNK, Layout, compressed_bytes, fingerprint_of
 from cache.lock import exclusive
+from cache.manifest import read_manifest as read_store_manifest
 from cache.reader import open_targets
 from cache.writer import finish, open_for_writing, write_boundary
 from pipeline.crops import crop
@@ -22,10 +23,11 @@ from pipeline.people.manifest import Manifest, read_manifest
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.scores.poses import Poses
-from pipeline.targets.quantise import dequantise
+from pipeline.teachers.readings import other_readings
 from pipeline.teachers.session import Device, Teacher, open_teacher
 from pipeline.teachers.targets import targets_of
 from pipeline.views import Views
+from stages.check import PEOPLE, examine
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named, table_path
 from stages.params import settings
 from stages.progress import progress
@@ -33,7 +35,6 @@ from stages.scores import accuracy, poses_of
 from stages.stores import shown_to
 from stages.teachers import TARGETS, TeacherSettings, store_path, teach_command, teacher_settings
 
-PRECISION = "float32"
 TRIAL_PEOPLE = 16
 
 
@@ -41,6 +42,8 @@ TRIAL_PEOPLE = 16
 class TeachSettings:
     boundary: Annotated[int, Ge(CHUNK), Le(4096), MultipleOf(CHUNK)] = 128
     """People that are written, and resumed, as one."""
+    check: Annotated[int, Ge(0)] = PEOPLE
+    """People of its own dataset on whom a teacher is scored before it starts; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,31 @@ def run(
     device: Device = "auto",
     batch: int = 64,
     dry_run: bool = False,
+    check: bool = True,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Write or complete the stores of one teacher over the training and validation people of all datasets."""
+    """Write or complete the stores of one teacher over the training and validation people of all datasets.
+
+    Before anything is written the teacher is scored on some people of its own dataset, unless `check` is off; UserError on nonsense.
+    """
     wanted = teacher_settings(params, teacher)
     datasets = dataset_settings(params)
     named(datasets, wanted.dataset)
     chosen = settings(params, "teach", TeachSettings)
-    opened = open_teacher(teacher, wanted.onnx, wanted.spec, device)
+    opened = open_teacher(teacher, wanted.onnx, wanted.spec, device, precision=wanted.precision)
     parts = [(name, dataset, split) for name, dataset in datasets.items() if dataset.train for split in TAUGHT]
     works = [work for work in (_work(opened, *part, chosen) for part in parts) if len(work.people)]
     if not works:
         raise UserError("params.yaml: datasets: expected one with a `train` part to teach on, found none")
-    say(f"teacher {teacher}: {wanted.onnx} on {opened.provider}")
+    say(f"teacher {teacher}: {wanted.onnx} on {opened.opened.note}")
     if dry_run:
         _estimate(opened, works, batch, say)
         return
+    if check and chosen.check and not all(_written(opened, work) for work in works):
+        decisive = [reading for reading in other_readings(wanted.spec) if reading.decisive]
+        found = examine(params, wanted, opened, chosen.check, decisive)
+        say(f"teacher {teacher}: {found.score} {found.value:.1f} on {found.people} people of {wanted.dataset}")
+        found.refuse_nonsense(teacher)
     written = 0
     with exclusive(TARGETS / teacher):
         for work in works:
@@ -90,7 +102,13 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
     people = load_people(name, split)
     views = load_views(name, split, people)
     layout = Layout(
-        len(people), len(views), len(teacher.spec.skeleton), teacher.target_wh[1], teacher.target_wh[0], chosen.boundary
+        len(people),
+        len(views),
+        len(teacher.spec.skeleton),
+        teacher.target_wh[1],
+        teacher.target_wh[0],
+        chosen.boundary,
+        separate=teacher.spec.kind == "simcc",
     )
     manifest = read_manifest(table_path(name, split, "pictures"))
     return Work(
@@ -98,10 +116,20 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
     )
 
 
+def _fingerprint(teacher: Teacher, work: Work) -> dict[str, Any]:
+    run_of = {"teacher": teacher.sha256, "provider": teacher.opened.provider, "precision": teacher.precision}
+    return fingerprint_of(work.layout, run_of | shown_to(teacher.spec, work.people, work.views, work.manifest))
+
+
+def _written(teacher: Teacher, work: Work) -> bool:
+    """Has this very teacher finished the store, whatever happened to it since?"""
+    manifest = read_store_manifest(work.path)
+    return manifest is not None and manifest["fingerprint"] == _fingerprint(teacher, work)
+
+
 def _write(teacher: Teacher, work: Work, batch: int, say: Callable[[str], None]) -> int:
     """Write what is pending of one store; the number of people looked at."""
-    run_of = {"teacher": teacher.sha256, "provider": teacher.provider, "precision": PRECISION}
-    fingerprint = fingerprint_of(work.layout, run_of | shown_to(teacher.spec, work.people, work.views, work.manifest))
+    fingerprint = _fingerprint(teacher, work)
     plan = open_for_writing(work.path, work.layout, fingerprint)
     if plan.reason:
         say(f"{work.path}: {plan.reason}")
@@ -163,8 +191,7 @@ def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: Peop
         if not use.any():
             continue
         block = store.read(rows, view=0)
-        maps = dequantise(block.levels[use, 0], block.peak[use, 0])
-        found.append(keypoints(maps, block.image_from_target[use, 0], wanted.spec.kind, wanted.spec.affine))
+        found.append(keypoints(block.maps(use, 0), block.image_from_target[use, 0], wanted.spec))
         confidence.append(block.score[use, 0].astype(np.float64))
     return poses_of(people.rows(people.use), wanted.spec.skeleton, np.concatenate(found), np.concatenate(confidence))
 
@@ -208,7 +235,7 @@ def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[st
     where = TARGETS / teacher.name
     free = shutil.disk_usage(next(folder for folder in (where, *where.parents) if folder.exists())).free
     say(
-        f"teacher {teacher.name}: {total} crops, about {total * seconds / 3600:.2f} hours on {teacher.provider} "
+        f"teacher {teacher.name}: {total} crops, about {total * seconds / 3600:.2f} hours on {teacher.opened.provider} "
         f"({1 / seconds:.0f} crops a second, reading included), about {size / 1e9:.3f} GB; {free / 1e9:.0f} GB are free"
     )
     if size > free:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.errors import UserError
-from pipeline.spec import SPEC_KEYS, NetworkSpec, parse_spec
+from pipeline.spec import OPTIONAL_KEYS, SPEC_KEYS, NetworkSpec, Precision, parse_spec
 from stages.params import refuse_unknown
 
 TARGETS = Path("data/targets")
@@ -13,12 +13,13 @@ TARGETS = Path("data/targets")
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """An ONNX file, the dataset whose labels it is judged by, and its spec."""
+    """An ONNX file, the dataset whose labels it is judged by, its spec, and the precision it is run in."""
 
     name: str
     onnx: Path
     dataset: str
     spec: NetworkSpec
+    precision: Precision
 
 
 def teacher_settings(params: dict[str, Any], name: str) -> TeacherSettings:
@@ -30,11 +31,19 @@ def teacher_settings(params: dict[str, Any], name: str) -> TeacherSettings:
     values, where = teachers[name], f"params.yaml: teachers.{name}"
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a mapping, found {values!r}")
-    refuse_unknown(values, ("onnx", "dataset", *SPEC_KEYS), where)
+    refuse_unknown(values, ("onnx", "dataset", "precision", *SPEC_KEYS, *OPTIONAL_KEYS), where)
     for key in ("onnx", "dataset"):
         if not isinstance(values.get(key), str):
             raise UserError(f"{where}.{key}: expected a text, found {values.get(key)!r}")
-    return TeacherSettings(name, Path(values["onnx"]), values["dataset"], parse_spec(values, where))
+    precision = values.get("precision", "float32")
+    if precision not in get_args(Precision):
+        raise UserError(f"{where}.precision: expected one of {', '.join(get_args(Precision))}, found {precision!r}")
+    missing = [key for key in SPEC_KEYS if key not in values]
+    if missing:
+        raise UserError(
+            f"{where}: missing {', '.join(missing)}: run `pipeline teacher spec {values['onnx']}`, which proposes them"
+        )
+    return TeacherSettings(name, Path(values["onnx"]), values["dataset"], parse_spec(values, where), precision)
 
 
 def store_path(teacher: str, dataset: str, split: str) -> Path:

@@ -138,7 +138,8 @@ def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], N
     recipe = Recipe(
         chosen.steps, chosen.learning_rate, chosen.warm_up, chosen.weight_decay, chosen.clip, chosen.average
     )
-    trainer = Trainer(network, recipe, task.weights, autocast_type(chosen.precision, device))
+    factor = task.spec.factor if task.spec.kind == "simcc" else 1.0
+    trainer = Trainer(network, recipe, task.weights, autocast_type(chosen.precision, device), factor)
     fingerprint = task.fingerprint(_people_digest(task))
     checkpoint = CHECKPOINTS / f"{task.name}.pt"
     curve, sums, before = _restore(trainer, task, checkpoint, fingerprint, resume, say)
@@ -235,8 +236,9 @@ def _to_device(task: Task, loaded: LoadedBatch, step: int, device: torch.device)
 
 
 def target_wh(spec: NetworkSpec) -> tuple[int, int]:
-    """Width and height of the maps of our own networks: a quarter of the input."""
-    return spec.input_wh[0] // 4, spec.input_wh[1] // 4
+    """Width and height of what our own networks give: maps of a quarter of the input, or bins of half a pixel."""
+    width, height = spec.input_wh
+    return (width * 2, height * 2) if spec.kind == "simcc" else (width // 4, height // 4)
 
 
 def _unchangeable(task: Task) -> dict[str, Any]:

@@ -154,7 +154,12 @@ class Loader:
         def gathered(name: str) -> np.ndarray:
             return np.stack([getattr(block, name)[i] for block, i in zip(blocks, at, strict=True)])
 
-        return TargetBlock(*(gathered(name) for name in ("person", "levels", "peak", "score", "image_from_target")))
+        levels = {
+            name: np.stack([block.levels[name][i] for block, i in zip(blocks, at, strict=True)])
+            for name in blocks[0].levels
+        }
+        person, *small = (gathered(name) for name in ("person", "peak", "score", "image_from_target"))
+        return TargetBlock(person, levels, *small)
 
     def _read_picture(self, source: int, image: str) -> np.ndarray:
         there = self.sources[source]

@@ -46,7 +46,7 @@ PARAMS: dict[str, Any] = {
             "kind": "heatmap",
         }
     },
-    "teach": {"boundary": 16},
+    "teach": {"boundary": 16, "check": 0},
 }
 
 

@@ -4,17 +4,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import cli
+from pipeline.networks.architectures import ARCHITECTURES
+from pipeline.teachers.providers import Device
 from stages import teach
+from stages.catalogue import DATASETS
 from tests.fixtures import flip_bit, params
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = "data/targets/tiny/coco-train.zarr"
-COMMANDS = [[c] for c in ("prepare", "teach", "fit", "distill", "evaluate", "export", "show")] + [
+COMMANDS = [[c] for c in ("prepare", "teach", "fit", "distill", "evaluate", "export", "show", "doctor")] + [
     ["data", "sample"],
+    ["data", "fetch"],
+    ["teacher", "fetch"],
+    ["teacher", "import"],
+    ["teacher", "spec"],
+    ["teacher", "check"],
     ["cache", "info"],
     ["cache", "verify"],
 ]
@@ -52,7 +61,15 @@ def assert_refused(result: tuple[int, str, str], *words: str) -> None:
         assert word in err
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["cache"], *COMMANDS], ids=" ".join)
+def test_choices_are_those_of_the_code_behind_them():
+    """The command line spells them out, because it may import nothing heavy."""
+    hints = get_type_hints(cli.teacher_import)
+    assert get_args(hints["arch"]) == ARCHITECTURES
+    assert get_args(get_type_hints(cli.data_fetch)["name"]) == tuple(dataset.name for dataset in DATASETS)
+    assert get_args(cli.Device) == get_args(Device)
+
+
+@pytest.mark.parametrize("command", [[], ["data"], ["teacher"], ["cache"], *COMMANDS], ids=" ".join)
 def test_help(pipeline, command):
     code, out, err = pipeline(*command, "--help")
     assert (code, err) == (0, "")
@@ -134,7 +151,7 @@ def edit(text: str, other: str):
         (lambda: None, ["teach", "--teacher", "huge"], ["unknown teacher `huge`"]),
         (lambda: shutil.rmtree("data"), ["teach", "--teacher", "tiny"], ["train-people.parquet", "run `pipeline prepare`"]),
         (lambda: Path("tiny.onnx").unlink(), ["teach", "--teacher", "tiny"], ["tiny.onnx does not exist", "`pipeline fit"]),
-        (lambda: Path("tiny.onnx").write_bytes(b"\x08\x08\n\n"), ["teach", "--teacher", "tiny"], ["cannot open teacher tiny"]),
+        (lambda: Path("tiny.onnx").write_bytes(b"\x08\x08\n\n"), ["teach", "--teacher", "tiny"], ["not a readable ONNX file"]),
         (lambda: Path("pictures/00.jpg").unlink(), ["teach", "--teacher", "tiny"], ["pictures/00.jpg: expected a readable file"]),
         (edit("tiny.onnx", "pictures"), ["teach", "--teacher", "tiny"], ["pictures does not exist"]),
         (edit("onnx: tiny.onnx", "onnx: 3"), ["teach", "--teacher", "tiny"], ["teachers.tiny.onnx: expected a text, found 3"]),

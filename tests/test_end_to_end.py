@@ -44,6 +44,7 @@ def copy_of_the_project(folder: Path) -> None:
     params["sample"] |= {"train": 14, "test": 5, "size": 160}
     params["prepare"] |= {"validation": 0.3, "views": 2}
     params["fit"] |= {"width": 8, "training": TINY}
+    params["teach"]["check"] = 0
     params["distill"] |= {"width": 8, "score_floor": 0.0, "training": TINY}
     params["baselines"] = {"joint": params["baselines"]["joint"]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

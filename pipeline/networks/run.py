@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
-from pipeline.predict import Forward
+from pipeline.flip import Forward, averaging
 from pipeline.spec import NetworkSpec
 
 Device = Literal["auto", "cuda", "cpu"]
@@ -36,12 +36,18 @@ def _cpu_has_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def as_tuple(output: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """A network's output as all code here takes it: maps alone, or the bins of x and of y."""
+    return output if isinstance(output, tuple) else (output,)
+
+
 def forward_of(network: nn.Module, spec: NetworkSpec) -> Forward:
     """The network, in evaluation mode, on RGB crops uint8 (N, H, W, 3), where its weights are."""
     device = next(network.parameters()).device
 
-    def forward(crops: np.ndarray) -> np.ndarray:
+    def forward(crops: np.ndarray) -> tuple[np.ndarray, ...]:
         with torch.inference_mode():
-            return network(torch.from_numpy(spec.normalised(crops)).to(device)).float().cpu().numpy()
+            outputs = as_tuple(network(torch.from_numpy(spec.normalised(crops)).to(device)))
+        return tuple(output.float().cpu().numpy() for output in outputs)
 
-    return forward
+    return averaging(forward, spec)

@@ -1,22 +1,22 @@
 """Opening a teacher: an ONNX file under its spec, on the device it really got. Everything that can be wrong is found here."""
 
-import contextlib
-import hashlib
-import io
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
 
-from pipeline.errors import UserError
-from pipeline.spec import METADATA_KEY, SPEC_KEYS, NetworkSpec, spec_values
+from pipeline.errors import UserError, one_line
+from pipeline.flip import Forward, averaging
+from pipeline.outputs import Arrays, target_wh
+from pipeline.spec import ARRAYS, METADATA_KEY, SPEC_KEYS, NetworkSpec, Precision, spec_values
+from pipeline.teachers.onnx_file import digest, half_precision
+from pipeline.teachers.providers import PROVIDERS, Device, Opened, open_session
 
-Device = Literal["auto", "cuda", "cpu"]
-
-PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+BATCH = 64
+FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,85 @@ class Teacher:
     spec: NetworkSpec
     path: Path
     sha256: str
-    provider: str
+    precision: Precision
+    """`float16`: what the file computes in float32 was converted when it was opened."""
+    opened: Opened
     batch: int | None
     """The batch size the file is fixed to, None where it takes any."""
+    outputs: tuple[str, ...]
+    """Names of the outputs that are used, in the order of pipeline.spec.ARRAYS."""
     target_wh: tuple[int, int]
-    session: ort.InferenceSession
+    """Width and height of the maps, or how many bins x and y have."""
+
+    def forward(self, batch: int = BATCH) -> Forward:
+        """Raw outputs of crops, `batch` at a time, averaged with the mirror picture's where the spec says so."""
+        return averaging(functools.partial(infer, self, batch=batch), self.spec)
 
 
-def open_teacher(name: str, path: Path, spec: NetworkSpec, device: Device = "auto", threads: int = 0) -> Teacher:
-    """Open the file, check its input and output against the spec, and run it once on grey; UserError says what does not fit."""
+def open_teacher(
+    name: str,
+    path: Path,
+    spec: NetworkSpec,
+    device: Device = "auto",
+    threads: int = 0,
+    precision: Precision = "float32",
+) -> Teacher:
+    """Open the file, check its input and outputs against the spec, and run it once on grey; UserError says what does not fit."""
     if not path.is_file():
         raise UserError(
-            f"teachers.{name}.onnx: {path} does not exist: put the file there or train one with `pipeline fit --teacher {name}`"
+            f"teachers.{name}.onnx: {path} does not exist: put the file there, make one with `pipeline teacher import`, "
+            f"or train one with `pipeline fit --teacher {name}`"
         )
-    session = _session(name, path, device, threads)
-    _refuse_other_spec(name, path, spec, session)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
+    sha256 = digest(path)
+    model = half_precision(path) if precision == "float16" else path
+    try:
+        opened = open_session(model, device, threads)
+    except UserError as error:
+        raise UserError(f"teacher {name}: {error}") from error
+    except Exception as error:
         raise UserError(
-            f"{path}: expected one input and one output of heatmaps, found {len(inputs)} and {len(outputs)}"
+            f"{path}: ONNX Runtime cannot open teacher {name}: {one_line(error)}: put the file there again"
+        ) from error
+    _refuse_other_spec(name, path, spec, opened.session)
+    batch = _batch_of(name, path, spec, opened.session)
+    raw = _on_grey(name, path, spec, opened, batch)
+    names = _outputs(name, path, spec, raw)
+    _refuse_nonsense(name, path, batch or 2, [raw[output] for output in names])
+    wh = target_wh(tuple(raw[output] for output in names))
+    return Teacher(name, spec, path, sha256, precision, opened, batch, names, wh)
+
+
+def infer(teacher: Teacher, crops: np.ndarray, batch: int) -> Arrays:
+    """Raw outputs float32 of RGB crops uint8 (N, H, W, 3), in batches of `batch` (or what the file is fixed to; the last one filled up)."""
+    size = teacher.batch or batch
+    parts = []
+    for start in range(0, len(crops), size):
+        part = teacher.spec.normalised(crops[start : start + size])
+        short = size - len(part) if teacher.batch else 0
+        filled = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)]) if short else part
+        parts.append([array[: len(part)] for array in _run(teacher.opened, filled, teacher.outputs)])
+    return tuple(np.concatenate(arrays).astype(np.float32, copy=False) for arrays in zip(*parts, strict=True))
+
+
+def _run(opened: Opened, inputs: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
+    """One pass, input and outputs bound to the device the session is on."""
+    device = "cuda" if opened.provider == PROVIDERS["cuda"] else "cpu"
+    binding, first = opened.session.io_binding(), opened.session.get_inputs()[0]
+    value = ort.OrtValue.ortvalue_from_numpy(inputs.astype(FLOATS[first.type], copy=False), device, 0)
+    binding.bind_ortvalue_input(first.name, value)
+    for output in outputs:
+        binding.bind_output(output, device, 0)
+    opened.session.run_with_iobinding(binding)
+    return binding.copy_outputs_to_cpu()
+
+
+def _batch_of(name: str, path: Path, spec: NetworkSpec, session: ort.InferenceSession) -> int | None:
+    """The batch the file is fixed to; UserError where its input is not what the spec says."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        found = ", ".join(f"{i.name} {i.shape}" for i in inputs)
+        raise UserError(
+            f"{path}: expected one input of crops, found {len(inputs)}: {found}: export it without the others"
         )
     width, height = spec.input_wh
     shape = inputs[0].shape
@@ -55,66 +115,73 @@ def open_teacher(name: str, path: Path, spec: NetworkSpec, device: Device = "aut
         raise UserError(
             f"{path}: its input is {shape}, teachers.{name}.input says [batch, 3, {height}, {width}]: mend params.yaml"
         )
-    if inputs[0].type != "tensor(float)":
-        raise UserError(f"{path}: expected a float32 input, found {inputs[0].type}")
-    batch = shape[0] if isinstance(shape[0], int) else None
-    grey = np.full((batch or 2, height, width, 3), 127, np.uint8)
+    if inputs[0].type not in FLOATS:
+        raise UserError(f"{path}: expected a float32 or float16 input, found {inputs[0].type}: export it again")
+    return shape[0] if isinstance(shape[0], int) else None
+
+
+def _on_grey(name: str, path: Path, spec: NetworkSpec, opened: Opened, batch: int | None) -> dict[str, np.ndarray]:
+    """Every output of the file for grey crops."""
+    crops = np.full((batch or 2, spec.input_wh[1], spec.input_wh[0], 3), 127, np.uint8)
+    names = tuple(output.name for output in opened.session.get_outputs())
     try:
-        maps = np.asarray(session.run(None, {inputs[0].name: spec.normalised(grey)})[0])
+        raw = dict(zip(names, _run(opened, spec.normalised(crops), names), strict=True))
     except Exception as error:
         raise UserError(
-            f"{path}: teacher {name} fails on {list(grey.shape)} crops: {_one_line(error)}: export it again"
+            f"{path}: teacher {name} fails on {list(crops.shape)} crops: {one_line(error)}: export it again"
         ) from error
-    if maps.shape[:1] != (len(grey),):
+    return raw
+
+
+def _outputs(name: str, path: Path, spec: NetworkSpec, raw: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """The outputs that are meant: those the spec names, or those of the right shape."""
+    shapes = ", ".join(f"{output} {list(values.shape)}" for output, values in raw.items())
+    unknown = [output for output in spec.outputs if output not in raw]
+    if unknown:
+        raise UserError(f"teachers.{name}.outputs: {path} has no {unknown[0]}: expected some of {shapes}")
+    wanted = ARRAYS[spec.kind]
+    axes = 3 if spec.kind == "simcc" else 4
+    shaped = [output for output in spec.outputs or raw if raw[output].ndim == axes]
+    fitting = [output for output in shaped if raw[output].shape[1] == len(spec.skeleton)]
+    if shaped and not fitting:
         raise UserError(
-            f"{path}: expected one output for each of {len(grey)} crops, found shape {list(maps.shape)}: export it again"
+            f"{path}: expected outputs of the {len(spec.skeleton)} keypoints of {spec.skeleton.name}, "
+            f"found {shapes}: mend teachers.{name}.skeleton in params.yaml"
         )
-    if maps.ndim != 4 or maps.shape[1] != len(spec.skeleton):
+    if len(fitting) > len(wanted):
         raise UserError(
-            f"{path}: expected maps of the {len(spec.skeleton)} keypoints of {spec.skeleton.name}, "
-            f"found an output of shape {list(maps.shape)}: mend teachers.{name}.skeleton in params.yaml"
+            f"{path}: several outputs could be meant, {shapes}: say which with teachers.{name}.outputs ({', '.join(wanted)})"
         )
-    return Teacher(
-        name, spec, path, file_digest(path), session.get_providers()[0], batch, (maps.shape[3], maps.shape[2]), session
+    if len(fitting) < len(wanted):
+        what = (
+            "two outputs [batch, keypoints, bins]"
+            if spec.kind == "simcc"
+            else "an output [batch, keypoints, height, width]"
+        )
+        wrong = "outputs" if spec.outputs else "kind"
+        raise UserError(
+            f"{path}: kind {spec.kind} wants {what}, found {shapes}: mend teachers.{name}.{wrong} in params.yaml"
+        )
+    if spec.kind != "simcc":
+        return tuple(fitting)
+    orders = [tuple(fitting)] if spec.outputs else [tuple(fitting), tuple(reversed(fitting))]
+    for x, y in orders:
+        if raw[x].shape[2] * spec.input_wh[1] == raw[y].shape[2] * spec.input_wh[0]:
+            return x, y
+    raise UserError(
+        f"{path}: expected as many bins per pixel in x as in y of a {list(spec.input_wh[::-1])} input, found {shapes}: "
+        f"mend teachers.{name}.input or outputs in params.yaml"
     )
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of an ONNX file and of the external data files it names, if any."""
-    import onnx
-
-    digest = hashlib.sha256(path.read_bytes())
-    model = onnx.load(path, load_external_data=False)
-    constants = [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
-    tensors = [*model.graph.initializer, *constants]
-    names = {
-        entry.value
-        for t in tensors
-        if t.data_location == onnx.TensorProto.EXTERNAL
-        for entry in t.external_data
-        if entry.key == "location"
-    }
-    for name in sorted(names):
-        outside = path.parent / name
-        if not outside.resolve().is_relative_to(path.parent.resolve()):
+def _refuse_nonsense(name: str, path: Path, crops: int, raw: list[np.ndarray]) -> None:
+    for values in raw:
+        if len(values) != crops:
             raise UserError(
-                f"{path}: its external data {name} lies outside its folder: export it with the weights inside"
+                f"{path}: expected one output for each of {crops} crops, found shape {list(values.shape)}: export it again"
             )
-        digest.update(outside.read_bytes())
-    return digest.hexdigest()
-
-
-def infer(teacher: Teacher, crops: np.ndarray, batch: int) -> np.ndarray:
-    """Raw maps float32 (N, K, H, W) of RGB crops uint8 (N, H, W, 3), in batches of `batch` (or what the file is fixed to)."""
-    size = teacher.batch or batch
-    input_name = teacher.session.get_inputs()[0].name
-    maps = np.empty((len(crops), len(teacher.spec.skeleton), teacher.target_wh[1], teacher.target_wh[0]), np.float32)
-    for start in range(0, len(crops), size):
-        part = teacher.spec.normalised(crops[start : start + size])
-        short = size - len(part) if teacher.batch else 0
-        padded = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)]) if short else part
-        maps[start : start + size] = teacher.session.run(None, {input_name: padded})[0][: len(part)]
-    return maps
+    if not all(np.isfinite(values).all() for values in raw):
+        raise UserError(f"{path}: teacher {name} gives NaN or infinite values for a grey crop: export it again")
 
 
 def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.InferenceSession) -> None:
@@ -126,38 +193,8 @@ def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.In
         inside, asked = dict(json.loads(written)), spec_values(spec)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
-    for key in SPEC_KEYS:
-        if inside.get(key) != asked[key]:
+    for key in (*SPEC_KEYS, "factor"):
+        if inside.get(key) != asked.get(key):
             raise UserError(
-                f"{path}: was exported with {key} {inside.get(key)!r}, teachers.{name}.{key} says {asked[key]!r}: "
-                f"mend params.yaml or run `pipeline fit --teacher {name}`"
+                f"{path}: was exported with {key} {inside.get(key)!r}, teachers.{name}.{key} says {asked.get(key)!r}: mend params.yaml"
             )
-
-
-def _session(name: str, path: Path, device: Device, threads: int) -> ort.InferenceSession:
-    ort.set_default_logger_severity(4)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    wanted = [PROVIDERS["cpu"]] if device == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]
-    available = ort.get_available_providers()
-    if device != "cpu" and PROVIDERS["cuda"] in available:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it lacks; whether CUDA works is asked below
-            ort.preload_dlls()
-    try:
-        session = ort.InferenceSession(path, options, providers=[p for p in wanted if p in available])
-    except Exception as error:
-        raise UserError(
-            f"{path}: ONNX Runtime cannot open teacher {name}: {_one_line(error)}: "
-            f"put the file there again or train one with `pipeline fit --teacher {name}`"
-        ) from error
-    if device == "cuda" and session.get_providers()[0] != PROVIDERS["cuda"]:
-        raise UserError(
-            f"teacher {name}: device cuda was asked for, ONNX Runtime got {session.get_providers()[0]}: "
-            "install onnxruntime-gpu with CUDA and cuDNN, or use `--device cpu`"
-        )
-    return session
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.errors import UserError
 from pipeline.losses import Supervision, loss_terms
+from pipeline.networks.run import as_tuple
 
 NO_DECAY = (nn.BatchNorm2d, nn.LayerNorm)
 
@@ -44,12 +45,19 @@ class Trainer:
     """A network under a recipe. `step` advances it, `state` and `restore` carry it over a restart."""
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, weights: dict[str, float], autocast: torch.dtype | None = None
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        weights: dict[str, float],
+        autocast: torch.dtype | None = None,
+        factor: float = 1.0,
     ) -> None:
         self.network = network
         self.recipe = recipe
         self.weights = weights
         self.autocast = autocast
+        self.factor = factor
+        """What outputs are multiplied by before their softmax."""
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -65,8 +73,9 @@ class Trainer:
         """One update; the loss terms in nats. UserError if the loss is not finite, before any weight is changed by it."""
         self.network.train()
         with torch.autocast(batch.inputs.device.type, self.autocast, enabled=self.autocast is not None):
-            logits = self.network(batch.inputs)
-        terms = loss_terms(logits.float(), batch.truth, batch.teachers, self.weights)
+            outputs = as_tuple(self.network(batch.inputs))
+        logits = tuple(self.factor * output.float() for output in outputs)
+        terms = loss_terms(logits, batch.truth, batch.teachers, self.weights)
         if not torch.isfinite(terms["total"]):
             raise UserError(
                 f"step {self.steps_done + 1}: the loss is {terms['total'].item()} on {', '.join(batch.people)}: "

@@ -1,5 +1,6 @@
 """Small stores for the tests of `cache`: their content follows from row, view and keypoint by hand-written formulas."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,44 @@ from pipeline.targets.block import TargetBlock
 LAYOUT = Layout(people=41, views=2, keypoints=3, height=4, width=5, boundary=16)
 """Two whole boundaries and one of 9 people."""
 
+SEPARATE = replace(LAYOUT, height=6, separate=True)
+"""The same people's targets as bins: 5 of x, 6 of y."""
+
 IDS = 1000 + 3 * np.arange(LAYOUT.people)
 
 
-def fingerprint(**changes: Any) -> dict[str, Any]:
-    return fingerprint_of(LAYOUT, {"teacher": "a" * 64, "people": "b" * 64, **changes})
+def fingerprint(layout: Layout = LAYOUT, **changes: Any) -> dict[str, Any]:
+    return fingerprint_of(layout, {"teacher": "a" * 64, "people": "b" * 64, **changes})
 
 
-def content(rows: slice) -> TargetBlock:
+def content(rows: slice, layout: Layout = LAYOUT) -> TargetBlock:
     """What the test stores hold in those rows."""
-    row, view, keypoint = np.ogrid[rows.start : rows.stop, 0 : LAYOUT.views, 0 : LAYOUT.keypoints]
-    pixel = np.arange(LAYOUT.height * LAYOUT.width).reshape(LAYOUT.height, LAYOUT.width)
-    levels = (row * 7 + view * 31 + keypoint * 5)[..., None, None] + pixel * 13
+    row, view, keypoint = np.ogrid[rows.start : rows.stop, 0 : layout.views, 0 : layout.keypoints]
+    first = row * 7 + view * 31 + keypoint * 5
+    pixel = np.arange(layout.height * layout.width).reshape(layout.height, layout.width)
+    if layout.separate:
+        parts = {
+            "x": first[..., None] + np.arange(layout.width) * 13,
+            "y": first[..., None] + np.arange(layout.height) * 11,
+        }
+    else:
+        parts = {"heatmaps": first[..., None, None] + pixel * 13}
     affine = np.array([[4.0, 0.0, 10.0], [0.0, 4.0, 20.0]]) + (row * 2.0 + view)[..., None] / 8
     return TargetBlock(
         person=IDS[rows],
-        levels=(levels % 256).astype(np.uint8),
+        levels={name: (values % 256).astype(np.uint8) for name, values in parts.items()},
         peak=((row + view + keypoint + 1) / 64).astype(np.float16),
         score=((row + 2 * view + keypoint) / 128).astype(np.float16),
         image_from_target=affine,
     )
 
 
-def write(path: Path, boundaries: list[int] | None = None, **changes: Any) -> str:
+def write(path: Path, boundaries: list[int] | None = None, layout: Layout = LAYOUT, **changes: Any) -> str:
     """Open for writing, write what is pending (or only those boundaries, unfinished); the plan's reason."""
-    marks = fingerprint(**changes)
-    plan = open_for_writing(path, LAYOUT, marks)
+    marks = fingerprint(layout, **changes)
+    plan = open_for_writing(path, layout, marks)
     for boundary in plan.pending if boundaries is None else boundaries:
-        write_boundary(path, LAYOUT, boundary, content(LAYOUT.rows(boundary)))
+        write_boundary(path, layout, boundary, content(layout.rows(boundary), layout))
     if boundaries is None:
-        finish(path, LAYOUT, marks)
+        finish(path, layout, marks)
     return plan.reason

@@ -13,7 +13,7 @@ from cache.reader import is_complete, open_targets
 from cache.writer import finish, open_for_writing, write_boundary
 from pipeline.errors import UserError
 from pipeline.targets.block import TargetBlock
-from tests.cache.stores import IDS, LAYOUT, content, fingerprint, write
+from tests.cache.stores import IDS, LAYOUT, SEPARATE, content, fingerprint, write
 
 AGAIN = "pipeline teach --teacher tiny"
 
@@ -24,11 +24,35 @@ def store(tmp_path):
     return open_targets(tmp_path / "a.zarr", AGAIN, IDS)
 
 
+@pytest.fixture(params=[LAYOUT, SEPARATE], ids=["maps", "bins"])
+def either(request, tmp_path):
+    """A layout, and a store of it."""
+    write(tmp_path / "either.zarr", layout=request.param)
+    return request.param, open_targets(tmp_path / "either.zarr", AGAIN, IDS)
+
+
+def arrays(block: TargetBlock) -> dict[str, np.ndarray]:
+    """Everything that a block holds, by name."""
+    small = {field.name: getattr(block, field.name) for field in fields(TargetBlock) if field.name != "levels"}
+    return {**block.levels, **small}
+
+
 def assert_equal(found: TargetBlock, expected: TargetBlock) -> None:
-    for field in fields(TargetBlock):
-        a, b = getattr(found, field.name), getattr(expected, field.name)
-        assert a.dtype == b.dtype, field.name
-        np.testing.assert_array_equal(a, b, field.name)
+    ours, theirs = arrays(found), arrays(expected)
+    assert list(ours) == list(theirs)
+    for name, values in ours.items():
+        assert values.dtype == theirs[name].dtype, name
+        np.testing.assert_array_equal(values, theirs[name], name)
+
+
+def one_view(block: TargetBlock, view: int) -> TargetBlock:
+    """The same people in that view alone, V = 1."""
+    levels, small = {}, []
+    for name, values in block.levels.items():
+        levels[name] = values[:, view : view + 1]
+    for values in (block.peak, block.score, block.image_from_target):
+        small.append(values[:, view : view + 1])
+    return TargetBlock(block.person, levels, *small)
 
 
 @pytest.mark.parametrize(
@@ -37,17 +61,37 @@ def assert_equal(found: TargetBlock, expected: TargetBlock) -> None:
     ids=["all", "one boundary", "the short one", "its first row", "the last row", "across two borders"],
 )
 @pytest.mark.parametrize("view", [None, 0, 1])
-def test_read_gives_what_was_written(store, rows, view):
-    expected = content(rows)
-    if view is not None:
-        parts = [getattr(expected, f.name) for f in fields(TargetBlock)]
-        expected = TargetBlock(parts[0], *(part[:, view : view + 1] for part in parts[1:]))
-    assert_equal(store.read(rows, view), expected)
+def test_read_gives_what_was_written(either, rows, view):
+    layout, store = either
+    expected = content(rows, layout)
+    assert_equal(store.read(rows, view), expected if view is None else one_view(expected, view))
 
 
-def test_reading_twice_in_any_order_gives_the_same(store):
+def test_reading_twice_in_any_order_gives_the_same(either):
+    layout, store = either
     for rows in (slice(30, 41), slice(0, 20), slice(30, 41)):
-        assert_equal(store.read(rows), content(rows))
+        assert_equal(store.read(rows), content(rows, layout))
+
+
+def test_distributions_of_stored_bins():
+    """Levels over their sum; the stored peak is for looking at, not for them."""
+    x = np.array([0, 51, 255, 204], np.uint8).reshape(1, 1, 1, 4)
+    y = np.array([255, 0], np.uint8).reshape(1, 1, 1, 2)
+    ones = np.ones((1, 1, 1), np.float16)
+    block = TargetBlock(np.arange(1), {"x": x, "y": y}, ones / 4, ones, np.zeros((1, 1, 2, 3)))
+    across, down = block.maps(0, slice(None))
+    np.testing.assert_allclose(across, [[[0, 0.1, 0.5, 0.4]]], rtol=1e-6)
+    assert down.tolist() == [[[1, 0]]]
+    assert (across.dtype, down.dtype) == (np.float32, np.float32)
+
+
+def test_maps_of_stored_heatmaps():
+    """Levels over 255, times the peak."""
+    levels = np.array([[0, 51], [255, 204]], np.uint8).reshape(1, 1, 1, 2, 2)
+    half = np.full((1, 1, 1), 0.5, np.float16)
+    block = TargetBlock(np.arange(1), {"heatmaps": levels}, half, half, np.zeros((1, 1, 2, 3)))
+    (maps,) = block.maps(0, slice(None))
+    np.testing.assert_allclose(maps, [[[[0, 0.1], [0.5, 0.4]]]], rtol=1e-6)
 
 
 def test_boundaries_of_the_layout():
@@ -62,20 +106,38 @@ def test_boundaries_of_the_layout():
         "person/c/2",
         "done/c/2",
     ]
+    assert SEPARATE.shard_files(2)[:3] == ["x/c/2/0/0/0", "y/c/2/0/0/0", "peak/c/2/0/0"]
+    assert (LAYOUT.targets, SEPARATE.targets) == ({"heatmaps": (4, 5)}, {"x": (5,), "y": (6,)})
 
 
-def test_a_finished_store_has_exactly_the_files_of_its_manifest(store):
+def test_a_finished_store_has_exactly_the_files_of_its_manifest(either):
+    layout, store = either
     files = {path.relative_to(store.path).as_posix() for path in store.path.rglob("*") if path.is_file()}
     listed = set(read_manifest(store.path)["files"])
     assert files == listed | {"manifest.json"}
-    assert len(listed) == 7 + 3 * 6, "zarr.json of the group and six arrays; six files per boundary"
+    count = 7 if layout.separate else 6
+    assert len(listed) == 1 + count + 3 * count, "zarr.json of the group and each array; a file of each per boundary"
 
 
-def test_stored_bytes_are_pinned(tmp_path):
-    write(tmp_path / "a.zarr")
+def test_every_array_says_its_unit(either):
+    layout, store = either
+    made = {document.parent.name for document in store.path.glob("*/zarr.json")}
+    assert set(store.group.attrs["units"]) == made == set(layout.arrays())
+
+
+@pytest.mark.parametrize(
+    ("layout", "pinned"),
+    [
+        (LAYOUT, "e75895ed175be07b2cf8506466b8bd5448ada56d97087419fa1c7339cce6bad9"),
+        (SEPARATE, "28d9bbdfb95653f95672292d807a7d2bd33ab31ac42146112de69cdaa04ba02e"),
+    ],
+    ids=["maps", "bins"],
+)
+def test_stored_bytes_are_pinned(tmp_path, layout, pinned):
+    write(tmp_path / "a.zarr", layout=layout)
     files = read_manifest(tmp_path / "a.zarr")["files"]
     digest = hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
-    assert (TARGETS_VERSION, digest) == (1, "13206dfdd66eab0c05c32a4be04e5e68ca9d6c050ac709f1e9b51fcd445022cd"), (
+    assert (TARGETS_VERSION, digest) == (2, pinned), (
         "the bytes of a store have changed for the same input: raise cache.layout.TARGETS_VERSION and pin the new digest here"
     )
 
@@ -94,13 +156,14 @@ def test_finish_wants_every_boundary(tmp_path):
     assert not is_complete(tmp_path / "a.zarr")
 
 
-def test_all_zero_people_are_written_too(tmp_path):
+@pytest.mark.parametrize("separate", [False, True])
+def test_all_zero_people_are_written_too(tmp_path, separate):
     """A chunk of zeros equals the fill value; Zarr would leave it out unless told."""
-    layout = Layout(people=5, views=1, keypoints=1, height=2, width=2, boundary=16)
+    layout = Layout(people=5, views=1, keypoints=1, height=2, width=2, boundary=16, separate=separate)
     path = tmp_path / "zero.zarr"
     zero = TargetBlock(
         np.arange(5),
-        np.zeros((5, 1, 1, 2, 2), np.uint8),
+        {name: np.zeros((5, 1, 1, *tail), np.uint8) for name, tail in layout.targets.items()},
         np.zeros((5, 1, 1), np.float16),
         np.zeros((5, 1, 1), np.float16),
         np.zeros((5, 1, 2, 3)),
@@ -114,6 +177,24 @@ def test_compressed_bytes_are_about_those_on_disk(store):
     """Within a factor of two: the shard adds an index, the estimate compresses 41 people as one instead of 16."""
     shards = sum((store.path / file).stat().st_size for file in LAYOUT.files if file.startswith("heatmaps/"))
     assert 0.5 < compressed_bytes(content(slice(0, 41)).levels) / shards < 1
+
+
+def test_compressed_bytes_of_bins_are_about_those_on_disk(tmp_path):
+    """The same of 384 and 512 bins of noise, which does not compress: 896 bytes a keypoint, an index and 5 bytes a chunk."""
+    layout = Layout(people=41, views=2, keypoints=3, height=512, width=384, boundary=16, separate=True)
+    random, path = np.random.default_rng(0), tmp_path / "bins.zarr"
+    levels = {name: random.integers(0, 256, (41, 2, 3, *tail), dtype=np.uint8) for name, tail in layout.targets.items()}
+    small = [np.zeros((41, 2, 3), np.float16)] * 2
+    open_for_writing(path, layout, fingerprint(layout))
+    for boundary in range(3):
+        rows = layout.rows(boundary)
+        part = {name: values[rows] for name, values in levels.items()}
+        block = TargetBlock(IDS[rows], part, *(values[rows] for values in small), np.zeros((41, 2, 2, 3))[rows])
+        write_boundary(path, layout, boundary, block)
+    shards = sum((path / file).stat().st_size for file in layout.files if file[:2] in ("x/", "y/"))
+    estimate = compressed_bytes(levels)
+    assert estimate == pytest.approx(41 * 2 * 3 * 896, rel=0.001)
+    assert 0.99 < estimate / shards < 1
 
 
 def take_back_done(path):
@@ -176,6 +257,6 @@ def test_open_refuses_a_manifest_of_another_run(tmp_path):
 def test_open_refuses_another_version(tmp_path):
     write(tmp_path / "a.zarr", targets_version=TARGETS_VERSION + 1)
     with pytest.raises(
-        UserError, match="expected pose-fusion targets of version 1, found pose-fusion targets of version 2"
+        UserError, match="expected pose-fusion targets of version 2, found pose-fusion targets of version 3"
     ):
         open_targets(tmp_path / "a.zarr", AGAIN)

@@ -25,6 +25,20 @@ def test_write_atomically_leaves_old_or_new(tmp_path, monkeypatch, step):
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
 def test_replace_folder_takes_the_place_and_leaves_nothing_beside_it(tmp_path):
     aside, place = tmp_path / "place.partial", tmp_path / "place"
     for content in (b"first", b"second"):

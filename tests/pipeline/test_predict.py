@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.predict import predict
+from pipeline.targets.decode import decode
 from tests.pipeline.examples import people, spec
 
 SPEC = spec(input_wh=(48, 64), kind="heatmap_logits", padding=1.5)
@@ -33,7 +34,7 @@ def brightness(crops):
         y, x = np.mgrid[:64, :48]
         near = np.exp(-((x - 23.5) ** 2 + (y - 31.5) ** 2) / (2 * 8.0**2))
         maps.append(np.log(blurred * near + 1e-6))
-    return np.repeat(np.stack(maps)[:, None], 17, axis=1).astype(np.float32)
+    return (np.repeat(np.stack(maps)[:, None], 17, axis=1).astype(np.float32),)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
@@ -45,6 +46,22 @@ def test_bright_discs_are_found(folder, batch):
     assert np.abs(points - middle[:, None]).max() < 0.3
     assert ((scores > 0) & (scores <= 1)).all()
     assert (sum(counted), max(counted)) == (9, min(batch, 9))
+
+
+def test_discs_are_found_by_bins(folder):
+    """A SimCC network with Gaussians over bins where the other network's maps have their peaks."""
+    simcc = spec(input_wh=(48, 64), kind="simcc", padding=1.5)
+
+    def by_bins(crops):
+        points, _ = decode(np.exp(brightness(crops)[0]), "newton")
+        distance = [np.arange(count) - 2 * points[..., axis, None] for axis, count in enumerate((96, 128))]
+        return tuple(np.exp(-((d / 5) ** 2) / 2).astype(np.float32) for d in distance)
+
+    points, scores = predict(by_bins, simcc, EVERYONE, folder, 4, lambda _: None)
+    middle = EVERYONE.box[:, :2] + EVERYONE.box[:, 2:] / 2
+    # Half a bin is a quarter of an input pixel, and an input pixel is at most 1.5 x 90 / 47 = 2.9 of the picture's.
+    assert np.abs(points - middle[:, None]).max() < 0.3 + 2.9 / 4
+    assert (scores > 0.99).all()
 
 
 def test_order_is_the_peoples(folder):

@@ -83,6 +83,70 @@ def test_wrong_values_are_named(key, wrong):
     assert "expected" in str(error.value)
 
 
+OPTIONAL = {"pixels": "0-1", "factor": 8, "outputs": ["simcc_x", "simcc_y"], "flip": True}
+SIMCC = {**VALUES, "kind": "simcc"}
+
+
+def test_optional_values():
+    parsed = parse_spec({**SIMCC, **OPTIONAL, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, "here")
+    # MMPose's own numbers on 0-255 are these times 255.
+    assert np.allclose(parsed.mean, [123.675, 116.28, 103.53], atol=1e-9)
+    assert np.allclose(parsed.std, [58.395, 57.12, 57.375], atol=1e-9)
+    assert (parsed.factor, parsed.outputs, parsed.flip) == (8.0, ("simcc_x", "simcc_y"), True)
+    plain = parse_spec(SIMCC, "here")
+    assert (plain.factor, plain.outputs, plain.flip) == (10.0, (), False)
+
+
+@pytest.mark.parametrize("values", [SIMCC, {**SIMCC, **OPTIONAL}, {**VALUES, "flip": True, "outputs": ["maps"]}])
+def test_round_trip_of_optional_values(values):
+    """What is written is on the 0-255 scale, says the factor of SimCC alone, and reads back as the same spec."""
+    parsed = parse_spec(values, "here")
+    written = spec_values(parsed)
+    assert parse_spec(written, "there") == parsed
+    assert "pixels" not in written
+    assert ("factor" in written) == (values["kind"] == "simcc")
+    assert ("flip" in written, "outputs" in written) == ("flip" in values, "outputs" in values)
+
+
+def test_both_scales_give_one_spec():
+    """Up to the ninth digit that is kept: so a fingerprint does not depend on how the numbers were written."""
+    ours = parse_spec({**VALUES, "std": [58.395, 57.12, 57.375]}, "here")
+    ratios = {"pixels": "0-1", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert parse_spec({**VALUES, **ratios}, "here") == ours
+    assert spec_values(parse_spec({**VALUES, **ratios}, "here")) == spec_values(ours)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("pixels", "0-100"),
+        ("pixels", 255),
+        ("pixels", None),
+        ("factor", 0),
+        ("factor", -10),
+        ("factor", "10"),
+        ("factor", True),
+        ("factor", float("nan")),
+        ("outputs", "simcc_x"),
+        ("outputs", ["simcc_x"]),
+        ("outputs", ["a", "b", "c"]),
+        ("outputs", ["a", 1]),
+        ("flip", 1),
+        ("flip", "yes"),
+        ("flip", None),
+    ],
+)
+def test_wrong_optional_values_are_named(key, wrong):
+    with pytest.raises(UserError) as error:
+        parse_spec({**SIMCC, key: wrong}, "teachers.tiny")
+    assert f"teachers.tiny.{key}: expected " in str(error.value)
+
+
+def test_a_heatmap_file_has_one_output():
+    with pytest.raises(UserError, match=r"here\.outputs: expected the file's names for heatmaps, found \['x', 'y'\]"):
+        parse_spec({**VALUES, "outputs": ["x", "y"]}, "here")
+
+
 @pytest.mark.parametrize("key", VALUES)
 def test_missing_values_are_named(key):
     with pytest.raises(UserError, match=f"here: missing {key}: "):
@@ -106,3 +170,13 @@ def test_image_from_target_is_the_way_back(convention, last):
     inputs = np.tile([[0.0, 0.0], [95.0, 127.0]], (2, 1, 1))
     image = apply(chosen.image_from_target(regions, (24, 32)), np.tile([[0.0, 0.0], last], (2, 1, 1)))
     assert np.allclose(apply(chosen.input_from_image(regions), image), inputs, atol=1e-9)
+
+
+@pytest.mark.parametrize("convention", ["udp", "classic"])
+def test_bins_are_pixels_times_bins_per_pixel(convention):
+    """MMPose's SimCC: bin = pixel x 2 under either affine, so input pixel 95 is bin 190 of 192, and bin 191 half a pixel on."""
+    chosen = spec(kind="simcc", affine=convention)
+    assert chosen.target_from_input((192, 256)).tolist() == [[2, 0, 0], [0, 2, 0]]
+    regions = regions_of_boxes(np.array([[10.0, 20.0, 50.0, 90.0]]))
+    image = apply(chosen.image_from_target(regions, (192, 256)), np.array([[[190.0, 254.0], [191.0, 0.0]]]))
+    assert np.allclose(apply(chosen.input_from_image(regions), image), [[[95, 127], [95.5, 0]]], atol=1e-9)

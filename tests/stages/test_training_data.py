@@ -29,6 +29,8 @@ class Store:
 
     ids: np.ndarray
     keypoints: int
+    tails: dict[str, tuple[int, ...]]
+    """What one target of each array is."""
 
     @property
     def layout(self):
@@ -39,18 +41,24 @@ class Store:
         row = np.arange(rows.start, rows.stop)
         return TargetBlock(
             person=self.ids[rows],
-            levels=np.broadcast_to((row % 251)[:, None, None, None, None], (*shape, 4, 3)).astype(np.uint8),
+            levels={
+                name: np.broadcast_to((row % 251)[(...,) + (None,) * (2 + len(tail))], (*shape, *tail)).astype(np.uint8)
+                for name, tail in self.tails.items()
+            },
             peak=np.full(shape, view, np.float16),
             score=np.full(shape, 0.5, np.float16),
             image_from_target=np.broadcast_to(np.eye(3)[:2], (shape[0], 1, 2, 3)),
         )
 
 
+MAPS, BINS = {"heatmaps": (4, 3)}, {"x": (6,), "y": (8,)}
+
+
 def source(name, count, skeleton=COCO17, folder=None, views=4, stores=(), seed=0, unused=()):
     everyone = people(count, skeleton, seed=seed)
     use = ~np.isin(np.arange(count), unused)
     everyone = replace(everyone, use=use)
-    held = {teacher: Store(everyone.person, 17) for teacher in stores}
+    held = {teacher: Store(everyone.person, 17, BINS if teacher == "two" else MAPS) for teacher in stores}
     return Source(name, folder, everyone, draw_views(everyone, views, seed), held)
 
 
@@ -70,7 +78,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def sources(folder):
-    """50 people of 17 keypoints and 20 of 16, two and one of them not in use."""
+    """50 people of 17 keypoints and 20 of 16, two and one of them not in use; teacher one has maps, teacher two bins."""
     return [
         source("coco", 50, folder=folder, stores=("one", "two"), unused=(3, 40)),
         source("mpii", 20, MPII16, folder, stores=("one", "two"), seed=1, unused=(19,)),
@@ -83,7 +91,7 @@ def loader(sources, geometry=PLAIN_GEOMETRY, batch=8, seed=5):
 
 def same(one, other):
     arrays = ("crops", "input_from_image", "flipped", "keypoints", "labelled")
-    blocks = ("person", "levels", "peak", "score", "image_from_target")
+    blocks = ("person", "peak", "score", "image_from_target")
     return (
         one.people == other.people
         and all(np.array_equal(getattr(one, a), getattr(other, a)) for a in arrays)
@@ -92,6 +100,11 @@ def same(one, other):
             np.array_equal(getattr(one.targets[t], b), getattr(other.targets[t], b))
             for t in one.targets
             for b in blocks
+        )
+        and all(
+            np.array_equal(one.targets[t].levels[name], other.targets[t].levels[name])
+            for t in one.targets
+            for name in one.targets[t].levels
         )
     )
 
@@ -179,9 +192,13 @@ def test_everything_in_a_batch_is_of_the_same_person_and_view(sources):
             assert np.array_equal(batch.crops[i], crop(bgr[:, :, ::-1].copy(), affine, (32, 64))[0])
             for block in batch.targets.values():
                 assert block.person[i] == there.people.person[row]
-                assert (block.levels[i] == row % 251).all()
+                assert all((levels[i] == row % 251).all() for levels in block.levels.values())
                 assert (block.peak[i] == view).all()
-                assert block.levels.shape == (8, 1, 17, 4, 3)
+            shapes = [
+                {name: levels.shape for name, levels in batch.targets[teacher].levels.items()}
+                for teacher in ("one", "two")
+            ]
+            assert shapes == [{"heatmaps": (8, 1, 17, 4, 3)}, {"x": (8, 1, 17, 6), "y": (8, 1, 17, 8)}]
 
 
 def test_keypoints_are_found_by_name(sources):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.networks import export
 from pipeline.networks.build import PyramidSettings, build
 from pipeline.networks.export import export_onnx
+from pipeline.networks.rtmpose import RTMPose
 from pipeline.skeletons import COCO17, MPII16
 from pipeline.teachers.session import infer, open_teacher
 from tests.pipeline.examples import spec
@@ -75,7 +77,7 @@ def test_the_file_says_what_it_is(file):
 
 def test_it_is_a_teacher_at_once(file):
     teacher = open_teacher("student", file, SPEC, "cpu", threads=1)
-    assert (teacher.target_wh, teacher.batch, teacher.provider) == ((8, 16), None, "CPUExecutionProvider")
+    assert (teacher.target_wh, teacher.batch, teacher.outputs) == ((8, 16), None, ("heatmaps",))
 
 
 @pytest.mark.parametrize(
@@ -96,15 +98,93 @@ def test_another_spec_is_refused(file, key, changes):
         open_teacher("student", file, replace(SPEC, **changes), "cpu", threads=1)
 
 
+def test_two_outputs_are_bins_of_x_and_y(tmp_path):
+    torch.manual_seed(0)
+    bins, wanted = RTMPose("t", 17, (32, 64)), replace(SPEC, kind="simcc")
+    bins(torch.randn(8, 3, 64, 32))
+    path = tmp_path / "bins.onnx"
+    assert export_onnx(bins, wanted, path, CROPS[:1]) <= 1e-4
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(o.name, o.shape[1:]) for o in session.get_outputs()] == [("simcc_x", [17, 64]), ("simcc_y", [17, 128])]
+    bins.eval()
+    for count in (1, 2, 7):
+        inputs = wanted.normalised(CROPS[:count])
+        with torch.inference_mode():
+            expected = bins(torch.from_numpy(inputs))
+        for ours, theirs in zip(session.run(None, {"crops": inputs}), expected, strict=True):
+            assert np.abs(ours - theirs.numpy()).max() < 1e-4 * theirs.abs().max()
+
+
+def test_the_spec_may_name_the_outputs(network, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **named: asked.update(named) or program())
+    monkeypatch.setattr(export, "compare", lambda *_: 0.0)
+    export_onnx(network, replace(SPEC, outputs=("maps",)), tmp_path / "student.onnx", CROPS)
+    assert asked["output_names"] == ["maps"]
+
+
+def test_the_network_is_left_as_it_was(tmp_path, monkeypatch):
+    made = build(PyramidSettings(width=8, depth=1), 17)
+    made.levels[0].eval()
+    before = {name: module.training for name, module in made.named_modules()}
+    weights = {name: value.clone() for name, value in made.state_dict().items()}
+    monkeypatch.setattr(torch.onnx, "export", lambda network, *_, **__: seen.append(network) or program())
+    monkeypatch.setattr(export, "compare", lambda *_: 0.0)
+    seen: list[torch.nn.Module] = []
+    export_onnx(made, SPEC, tmp_path / "student.onnx", CROPS)
+    assert not any(module.training for module in seen[0].modules())
+    assert {name: module.training for name, module in made.named_modules()} == before
+    assert all(torch.equal(value, weights[name]) for name, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_it_is_checked_at_batches_of_1_2_and_7_whatever_it_is_given(network, tmp_path, monkeypatch, count):
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: program())
+    sizes = []
+
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def get_inputs(self):
+            return [type("Input", (), {"name": "crops"})]
+
+        def run(self, _, inputs):
+            sizes.append(len(inputs["crops"]))
+            with torch.inference_mode():
+                return [network(torch.from_numpy(inputs["crops"])).numpy()]
+
+    monkeypatch.setattr(export.ort, "InferenceSession", Session)
+    crops = np.random.default_rng(1).integers(0, 256, (count, 64, 32, 3), dtype=np.uint8)
+    assert export_onnx(network, SPEC, tmp_path / "student.onnx", crops) == 0
+    assert sizes == [1, 2, 7]
+
+
+def test_the_file_names_no_place_on_this_machine(file):
+    assert b"pyramid.py" not in file.read_bytes()
+
+
 def test_a_file_that_differs_from_torch_is_not_kept(network, tmp_path, monkeypatch):
     # The program is the slow part and not what is tested: any file will do.
-    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: type("Program", (), {"model_proto": tiny_model()})())
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: program())
     monkeypatch.setattr(export, "compare", lambda *_: 0.5)
     with pytest.raises(
         UserError, match=r"expected ONNX Runtime within 0\.0001 of torch, found 5\.0e-01: nothing was written"
     ):
-        export_onnx(network, SPEC, tmp_path / "student.onnx", CROPS)
+        export_onnx(network, SPEC, tmp_path / "new" / "student.onnx", CROPS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_says_nan_is_not_exported(tmp_path):
+    made = build(PyramidSettings(width=8, depth=1), 17)
+    torch.nn.init.constant_(made.head.bias, float("nan"))
+    with pytest.raises(UserError, match="found nan: nothing was written"):
+        export_onnx(made, SPEC, tmp_path / "student.onnx", CROPS)
+    assert not list(tmp_path.iterdir())
+
+
+def program():
+    return type("Program", (), {"model_proto": tiny_model()})()
 
 
 def tiny_model():

@@ -84,7 +84,7 @@ DAMAGES = {
     "another skeleton": rewrite(lambda d: d["keypoints"].append("pelvis")),
     "no spec": rewrite(lambda d: d.pop("spec")),
     "a spec without input": rewrite(lambda d: d["spec"].pop("input")),
-    "a spec with a wrong value": rewrite(lambda d: d["spec"].update(kind="simcc")),
+    "a spec with a wrong value": rewrite(lambda d: d["spec"].update(kind="hologram")),
 }
 
 
@@ -106,7 +106,7 @@ def test_an_empty_folder_names_the_command(tmp_path):
 def test_forward_is_the_network_on_normalised_crops():
     ours = student()
     crops = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3), dtype=np.uint8)
-    maps = forward_of(ours.network, SPEC)(crops)
+    (maps,) = forward_of(ours.network, SPEC)(crops)
     expected = ours.network(torch.from_numpy(SPEC.normalised(crops))).detach().numpy()
     assert maps.dtype == np.float32
     assert np.array_equal(maps, expected)

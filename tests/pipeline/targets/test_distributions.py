@@ -4,29 +4,44 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.targets.distributions import gaussian_distributions, normalised, resample
+from pipeline.targets import distributions
+from pipeline.targets.decode import decode
+from pipeline.targets.distributions import normalised
 
 WH = (48, 64)
 
 
 def gaussians(points, sigma=2.0, wh=WH):
     """Distributions (B, 1, H, W) around points (B, 2), float32 as replayed maps are."""
-    return gaussian_distributions(torch.tensor(points, dtype=torch.float64)[:, None], wh, sigma).float()
+    (maps,) = distributions.gaussians(torch.tensor(points, dtype=torch.float64)[:, None], wh, sigma, bins=False)
+    return maps.float()
 
 
-def resampled(maps, scale, shift, wh=WH):
-    count = len(maps)
-    return resample(
-        maps,
+def gaussian_bins(points, sigma=2.0, wh=WH):
+    """The same as bins (B, 1, W) and (B, 1, H)."""
+    x, y = distributions.gaussians(torch.tensor(points, dtype=torch.float64)[:, None], wh, sigma, bins=True)
+    return x.float(), y.float()
+
+
+def resample(targets, scale, shift, wh=WH, bins=False):
+    count = len(targets[0])
+    return distributions.resample(
+        targets,
         torch.tensor([scale] * count, dtype=torch.float64),
         torch.tensor([shift] * count, dtype=torch.float64),
         wh,
+        bins,
     )
+
+
+def resampled(maps, scale, shift, wh=WH):
+    (result,) = resample((maps,), scale, shift, wh)
+    return result
 
 
 def mean(maps):
     """Centre of mass (B, 2) of maps (B, 1, H, W) as x, y."""
-    shares = normalised(maps.double())[:, 0]
+    shares = normalised((maps.double(),))[0][:, 0]
     x = (shares.sum(dim=1) * torch.arange(maps.shape[3])).sum(dim=1)
     y = (shares.sum(dim=2) * torch.arange(maps.shape[2])).sum(dim=1)
     return torch.stack([x, y], dim=1).numpy()
@@ -34,9 +49,12 @@ def mean(maps):
 
 @given(st.floats(-20, 70), st.floats(-20, 80), st.floats(0.5, 4))
 def test_gaussians_sum_to_one_wherever_they_are(x, y, sigma):
-    maps = gaussian_distributions(torch.tensor([[x, y]]), WH, sigma)
+    (maps,) = distributions.gaussians(torch.tensor([[x, y]]), WH, sigma, bins=False)
     assert maps.shape == (1, 64, 48)
     assert float(maps.sum()) == pytest.approx(1, abs=1e-5)  # 3,072 float32 additions
+    across, down = distributions.gaussians(torch.tensor([[x, y]]), WH, sigma, bins=True)
+    assert (across.shape, down.shape) == ((1, 48), (1, 64))
+    assert torch.allclose(maps.sum(dim=1), across, atol=1e-6) and torch.allclose(maps.sum(dim=2), down, atol=1e-6)
 
 
 def test_gaussians_are_udps_up_to_a_factor():
@@ -49,7 +67,7 @@ def test_gaussians_are_udps_up_to_a_factor():
         ]
     )
     point = torch.tensor([[87.53661588547857 * 47 / 191, 73.98055446456583 * 63 / 255]], dtype=torch.float64)
-    ours = gaussian_distributions(point, WH, 2.0)[0].numpy()
+    ours = distributions.gaussians(point, WH, 2.0, bins=False)[0][0].numpy()
     assert np.unravel_index(ours.argmax(), ours.shape) == (18, 22)
     ratio = ours[17:20, 21:24] / around
     assert np.allclose(ratio, ratio[1, 1], rtol=1e-6)  # theirs are float32
@@ -58,8 +76,12 @@ def test_gaussians_are_udps_up_to_a_factor():
 
 
 def test_normalised():
-    maps = torch.tensor([[[1.0, 3.0]], [[0.0, 0.0]]])
-    assert normalised(maps).tolist() == [[[0.25, 0.75]], [[0.0, 0.0]]]
+    maps = torch.tensor([[[[1.0], [3.0]], [[0.0], [0.0]]]])
+    assert normalised((maps,))[0].tolist() == [[[[0.25], [0.75]], [[0.0], [0.0]]]]
+    x, y = torch.tensor([[[1.0, 3.0], [0.0, 0.0]]]), torch.tensor([[[2.0, 2.0, 4.0], [0.0, 5.0, 0.0]]])
+    across, down = normalised((x, y))
+    assert across.tolist() == [[[0.25, 0.75], [0.0, 0.0]]]
+    assert down.tolist() == [[[0.25, 0.25, 0.5], [0.0, 1.0, 0.0]]]
 
 
 def test_identity_gives_the_input_back():
@@ -110,15 +132,100 @@ def test_mean_and_mass_are_kept(scale, sign):
     expected = (np.array(points) - shift) / (signs * scale)
     assert np.abs(mean(result) - expected).max() < (0.02 if scale == 0.8 else 1e-3)
     assert np.allclose(result.sum(dim=(1, 2, 3)) * scale**2, 1, atol=0.005 if scale == 0.8 else 1e-4)
-    assert np.allclose(normalised(result).sum(dim=(1, 2, 3)), 1, atol=1e-5)
+    assert np.allclose(normalised((result,))[0].sum(dim=(1, 2, 3)), 1, atol=1e-5)
 
 
 def test_two_frames_in_one_batch():
     maps = torch.rand(2, 1, 5, 5)
-    both = resample(
-        maps,
+    (both,) = distributions.resample(
+        (maps,),
         torch.tensor([[1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64),
         torch.tensor([[0.0, 0.0], [4.0, 0.0]], dtype=torch.float64),
         (5, 5),
+        bins=False,
     )
     assert torch.equal(both, torch.stack([maps[0], maps[1].flip(2)]))
+
+
+def test_bins_of_the_same_frame_are_given_back():
+    x, y = torch.rand(2, 3, 7), torch.rand(2, 3, 9)
+    across, down = resample((x, y), (1.0, 1.0), (0.0, 0.0), (7, 9), bins=True)
+    assert torch.equal(across, x) and torch.equal(down, y)
+
+
+def test_mirrored_bins_are_the_first_ones_in_their_own_frame():
+    """Input pixels 0-7 are bins 0, 2, ... 14 of 16; mirrored, bin b shows bin 14 - b, and bin 15 nothing: no plain reversal."""
+    x, y = torch.rand(2, 3, 16), torch.rand(2, 3, 9)
+    across, down = resample((x, y), (-1.0, 1.0), (14.0, 0.0), (16, 9), bins=True)
+    assert torch.equal(across[:, :, :15], x[:, :, :15].flip(2))
+    assert not across[:, :, 15].any()
+    assert torch.equal(down, y)
+
+
+def test_each_axis_of_bins_has_its_own_scale():
+    """x half a bin on, y twice as coarse: by hand."""
+    x, y = torch.tensor([[[0.0, 4.0, 8.0, 2.0]]]), torch.tensor([[[0.0, 4.0, 8.0, 4.0, 2.0]]])
+    across, down = resample((x, y), (1.0, 2.0), (0.5, 0.0), (3, 3), bins=True)
+    assert across.tolist() == [[[2.0, 6.0, 5.0]]]
+    assert down.tolist() == [[[1.0, 6.0, 2.0]]]
+
+
+def test_bins_become_maps_as_their_product():
+    """Under a triangle of two target pixels: a half of its own bin, a quarter of each neighbour; outside there is nothing."""
+    x, y = torch.tensor([[[1.0, 3.0]]]) / 4, torch.tensor([[[0.0, 1.0, 1.0]]]) / 2
+    (maps,) = resample((x, y), (1.0, 1.0), (0.0, 0.0), (2, 3), bins=False)
+    across, down = np.array([1 / 8 + 3 / 16, 1 / 16 + 3 / 8]), np.array([1 / 8, 1 / 4 + 1 / 8, 1 / 8 + 1 / 4])
+    assert maps.tolist() == [[(down[:, None] * across).tolist()]]
+
+
+def test_maps_become_bins_by_summing_inside_the_frame():
+    """A frame of three columns and two rows, one column to the right and one row down of maps of 3 x 3.
+
+    Under the quadratic B-spline a pixel is three quarters itself and an eighth of each neighbour.
+    """
+    maps = torch.tensor([[[[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [64.0, 128.0, 256.0]]]])
+    across, down = resample((maps,), (1.0, 1.0), (1.0, 1.0), (3, 2), bins=True)
+    spline = np.array([[1, 6, 1, 0, 0], [0, 1, 6, 1, 0], [0, 0, 1, 6, 1]]) / 8
+    smooth = spline[:2, :3] @ maps[0, 0].numpy() @ spline[:, :3].T
+    assert across.tolist() == [[smooth.sum(axis=0).tolist()]]
+    assert down.tolist() == [[smooth.sum(axis=1).tolist()]]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("scale", [0.125, 0.11])
+def test_bins_of_maps_peak_where_the_maps_do(scale, sign):
+    """Eight or nine bins a map pixel. The B-spline of a Gaussian of sigma 2 is smooth: its top is half a bin off by the grid,
+    and by under a twentieth of a map pixel because its pieces meet with a kink in the second derivative."""
+    points = np.array([(20.3, 30.6), (22.0, 33.5), (24.9, 31.1), (20.5, 30.5)])
+    wh = (384, 512)
+    shift = np.array([22.0, 32.0]) - np.array([sign * scale, scale]) * (np.array(wh) - 1) / 2
+    bins = resample((gaussians(points.tolist()),), (sign * scale, scale), tuple(shift), wh, bins=True)
+    found = np.stack([part[:, 0].argmax(dim=1).numpy() for part in bins], axis=1)
+    assert np.abs(found * np.array([sign * scale, scale]) + shift - points).max() < scale / 2 + 0.05
+    assert np.abs(found - (points - shift) / np.array([sign * scale, scale])).max() < 1
+
+
+def test_maps_of_narrow_bins_can_be_decoded():
+    """Bins of sigma 1.8, eight to a map pixel: a parabola through the logarithm finds the point between pixels to 0.05.
+
+    A triangle of one pixel would leave two pixels, on a line between which no parabola can be placed.
+    """
+    random = np.random.default_rng(0)
+    points = random.uniform(100, 250, (40, 2))
+    (maps,) = resample(gaussian_bins(points.tolist(), 1.8, (384, 512)), (8.0, 8.0), (0.0, 0.0), bins=False)
+    decoded, _ = decode(maps.numpy(), "newton")
+    assert np.abs(decoded[:, 0] - points / 8).max() < 0.05
+
+
+def test_filters_keep_mean_and_mass():
+    """Of either conversion: shares are weighed about the point asked for. Mass times scale squared is 1 as far as a grid integrates."""
+    random = np.random.default_rng(1)
+    points = random.uniform(100, 250, (40, 2))
+    (maps,) = resample(gaussian_bins(points.tolist(), 5.0, (384, 512)), (8.0, 8.0), (0.0, 0.0), bins=False)
+    assert np.abs(mean(maps) - points / 8).max() < 1e-3
+    assert np.allclose(maps.sum(dim=(1, 2, 3)) * 64, 1, atol=1e-3)
+    across, down = resample((gaussians((points / 8).tolist()),), (0.125, 0.125), (0.0, 0.0), (384, 512), bins=True)
+    for part, expected in ((across, points[:, 0]), (down, points[:, 1])):
+        shares = normalised((part.double(),))[0][:, 0]
+        assert np.abs((shares @ torch.arange(part.shape[-1]).double()).numpy() - expected).max() < 0.01
+        assert np.allclose(part.sum(dim=(1, 2)) / 64, 1, atol=1e-3)

@@ -6,36 +6,58 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.frames import apply
+from pipeline.spec import ARRAYS
+from pipeline.teachers.providers import Opened
 from pipeline.teachers.session import Teacher, infer
 from pipeline.teachers.targets import targets_of
 from pipeline.views import draw_views
 from tests.pipeline.examples import people, spec
 
 SPEC = spec(input_wh=(12, 16), kind="heatmap")
-WH = (6, 8)
+WH = {"heatmap": (6, 8), "simcc": (12, 16)}
 
 
 class Session:
-    """Stands in for ONNX Runtime's: map k of a crop is its red channel at every second pixel, over k + 1."""
+    """Stands in for ONNX Runtime's: map k of a crop is its red channel at every second pixel, over k + 1; bins, one per pixel, are
+    the red channel of the middle row and column, over k + 1."""
 
     def __init__(self, spoil=None):
         self.sizes, self.spoil = [], spoil
+        self.outputs: list[str] = []
 
     def get_inputs(self):
-        return [SimpleNamespace(name="crops")]
+        return [SimpleNamespace(name="crops", type="tensor(float)")]
 
-    def run(self, _, feeds):
-        crops = feeds["crops"]
-        self.sizes.append(len(crops))
-        maps = crops[:, :1, ::2, ::2] / np.arange(1, 18, dtype=np.float32)[:, None, None]
-        return [self.spoil(maps) if self.spoil else maps]
+    def io_binding(self):
+        self.outputs = []
+        return self
+
+    def bind_ortvalue_input(self, name, value):
+        assert name == "crops"
+        self.crops = value.numpy()
+
+    def bind_output(self, name, device, number):
+        assert (device, number) == ("cpu", 0)
+        self.outputs.append(name)
+
+    def run_with_iobinding(self, binding):
+        assert binding is self
+        self.sizes.append(len(self.crops))
+
+    def copy_outputs_to_cpu(self):
+        red, over = self.crops[:, :1], np.arange(1, 18, dtype=np.float32)[:, None]
+        made = {
+            "heatmaps": red[:, :, ::2, ::2] / over[..., None],
+            "x": red[:, :, 8] / over,
+            "y": red[:, :, :, 6] / over,
+        }
+        return [self.spoil(made[name]) if self.spoil else made[name] for name in self.outputs]
 
 
-def teacher(batch=None, spoil=None, **changes):
-    session = Session(spoil)
-    return Teacher(
-        "tiny", spec(input_wh=(12, 16), kind="heatmap", **changes), Path("tiny.onnx"), "", "", batch, WH, session
-    )
+def teacher(batch=None, spoil=None, kind="heatmap", **changes):
+    opened = Opened(Session(spoil), "CPUExecutionProvider", "")
+    chosen = spec(input_wh=(12, 16), kind=kind, **changes)
+    return Teacher("tiny", chosen, Path("tiny.onnx"), "", "float32", opened, batch, ARRAYS[kind], WH[kind])
 
 
 EVERYONE = people(7)
@@ -47,23 +69,54 @@ CROPS = {row: RANDOM.integers(130, 256, (3, 16, 12, 3), dtype=np.uint8) for row 
 
 def test_levels_peaks_and_scores_by_hand():
     block = targets_of(teacher(), EVERYONE, VIEWS, slice(2, 7), CROPS)
-    assert block.levels.shape == (5, 3, 17, 8, 6)
+    assert list(block.levels) == ["heatmaps"]
+    levels = block.levels["heatmaps"]
+    assert levels.shape == (5, 3, 17, 8, 6)
     red = (CROPS[3][1, ::2, ::2, 0].astype(np.float64) - 120) / 60
-    assert np.abs(block.levels[1, 1, 4] - red / red.max() * 255).max() <= 0.5 + 1e-3
+    assert np.abs(levels[1, 1, 4] - red / red.max() * 255).max() <= 0.5 + 1e-3
     assert block.peak[1, 1, 4] == np.float16(red.max() / 5)
     assert block.score[1, 1, 0] == np.float16(min(red.max(), 1))
     assert block.person.tolist() == EVERYONE.person[2:7].tolist()
+    assert (block.peak.dtype, block.score.dtype) == (np.float16, np.float16)
 
 
-def test_people_without_crops_are_all_zero():
-    block = targets_of(teacher(), EVERYONE, VIEWS, slice(2, 7), CROPS)
+def test_bins_peaks_and_scores_by_hand():
+    """Softmax of ten times the score, each axis over its own peak; the peak is that of the product, the score the smaller maximum."""
+    block = targets_of(teacher(kind="simcc"), EVERYONE, VIEWS, slice(2, 7), CROPS)
+    assert {axis: values.shape for axis, values in block.levels.items()} == {"x": (5, 3, 17, 12), "y": (5, 3, 17, 16)}
+    red = (CROPS[3][1, :, :, 0].astype(np.float64) - 120) / 60 / 5
+    peaks = []
+    for axis, row in (("x", red[8]), ("y", red[:, 6])):
+        bins = np.exp(10 * row) / np.exp(10 * row).sum()
+        expected = np.where(bins < 0.02 * bins.max(), 0, bins / bins.max() * 255)
+        assert np.abs(block.levels[axis][1, 1, 4] - expected).max() <= 0.5 + 1e-3
+        peaks.append(bins.max())
+    # Two roundings of float16, one for each factor.
+    assert block.peak[1, 1, 4] == pytest.approx(peaks[0] * peaks[1], rel=2 * 2.0**-11)
+    assert block.score[1, 1, 4] == np.float16(min(red[8].max(), red[:, 6].max()))
+    assert (block.peak.dtype, block.score.dtype) == (np.float16, np.float16)
+
+
+def test_affines_of_bins_are_those_of_whole_pixels():
+    """One bin a pixel: the crop's own affine, under `udp` as well."""
+    block = targets_of(teacher(kind="simcc"), EVERYONE, VIEWS, slice(2, 7), CROPS)
+    for i, row in enumerate(range(2, 7)):
+        for view in range(3):
+            centre = apply(block.image_from_target[i, view], np.array([[5.5, 7.5]]))
+            assert np.allclose(centre, VIEWS.center[row, view])
+
+
+@pytest.mark.parametrize("kind", WH)
+def test_people_without_crops_are_all_zero(kind):
+    block = targets_of(teacher(kind=kind), EVERYONE, VIEWS, slice(2, 7), CROPS)
     for unused in (2, 4):
-        assert not block.levels[unused].any()
+        assert not any(levels[unused].any() for levels in block.levels.values())
         assert not block.peak[unused].any()
         assert not block.score[unused].any()
     assert block.peak[[0, 1, 3]].all()
-    nobody = targets_of(teacher(), EVERYONE, VIEWS, slice(0, 2), {})
-    assert not nobody.levels.any()
+    nobody = targets_of(teacher(kind=kind), EVERYONE, VIEWS, slice(0, 2), {})
+    assert list(nobody.levels) == list(block.levels)
+    assert not any(levels.any() for levels in nobody.levels.values())
 
 
 def test_affines_are_those_of_rows_and_views():
@@ -74,25 +127,45 @@ def test_affines_are_those_of_rows_and_views():
             assert np.allclose(centre, VIEWS.center[row, view])
 
 
+@pytest.mark.parametrize("kind", WH)
 @pytest.mark.parametrize("batch", [1, 3, 4, 7, 64])
-def test_the_batch_size_changes_nothing(batch):
-    expected = targets_of(teacher(), EVERYONE, VIEWS, slice(2, 7), CROPS)
-    block = targets_of(teacher(), EVERYONE, VIEWS, slice(2, 7), CROPS, batch)
-    for name in ("levels", "peak", "score", "image_from_target"):
+def test_the_batch_size_changes_nothing(batch, kind):
+    expected = targets_of(teacher(kind=kind), EVERYONE, VIEWS, slice(2, 7), CROPS)
+    block = targets_of(teacher(kind=kind), EVERYONE, VIEWS, slice(2, 7), CROPS, batch)
+    for name in ("peak", "score", "image_from_target"):
         assert np.array_equal(getattr(block, name), getattr(expected, name))
+    assert all(np.array_equal(block.levels[name], levels) for name, levels in expected.levels.items())
+
+
+@pytest.mark.parametrize("kind", WH)
+def test_flip_shows_the_teacher_both_pictures(kind):
+    """Nine crops, twice."""
+    plain = targets_of(teacher(kind=kind), EVERYONE, VIEWS, slice(2, 7), CROPS)
+    flipping = teacher(kind=kind, flip=True)
+    block = targets_of(flipping, EVERYONE, VIEWS, slice(2, 7), CROPS)
+    assert sum(flipping.opened.session.sizes) == 18
+    assert all((block.levels[name] != levels).any() for name, levels in plain.levels.items())
+
+
+def test_flip_averages_left_and_right():
+    """Crops that are their own mirror pictures, red 1 but for a border: eyes, maps 1 and 2, get the mean of 1 / 2 and 1 / 3 of it."""
+    crops = np.full((3, 16, 12, 3), 180, np.uint8)
+    crops[:, :, [0, 1, -2, -1]] = 130
+    block = targets_of(teacher(flip=True), EVERYONE, VIEWS, slice(3, 4), {3: crops})
+    assert np.allclose(block.peak[0, :, :3], [1, 5 / 12, 5 / 12], rtol=2.0**-11)
 
 
 @pytest.mark.parametrize(("fixed", "sizes"), [(None, [4, 4, 1]), (5, [5, 5]), (9, [9])])
 def test_short_batches_are_filled_up_for_files_of_a_fixed_size(fixed, sizes):
     crops = np.concatenate(list(CROPS.values()))
     one = teacher(fixed)
-    maps = infer(one, crops, batch=4)
-    assert one.session.sizes == sizes
+    (maps,) = infer(one, crops, batch=4)
+    assert one.opened.session.sizes == sizes
     assert np.allclose(maps[:, 0], (crops[:, ::2, ::2, 0].astype(float) - 120) / 60, atol=1e-6)
 
 
 def test_color_order_is_the_specs():
-    maps = infer(teacher(color="bgr"), CROPS[2], batch=4)
+    (maps,) = infer(teacher(color="bgr"), CROPS[2], batch=4)
     assert np.allclose(maps[:, 0], (CROPS[2][:, ::2, ::2, 2].astype(float) - 120) / 60, atol=1e-6)
 
 
@@ -110,12 +183,31 @@ def constant(maps):
 
 @pytest.mark.parametrize(
     ("spoil", "what"),
-    [(one_nan, "NaN or infinite values"), (infinite, "NaN or infinite values"), (constant, "a constant in every map")],
+    [
+        (one_nan, "NaN or infinite values"),
+        (infinite, "NaN or infinite values"),
+        (constant, "a constant for every keypoint"),
+    ],
 )
-def test_nonsense_names_teacher_and_person(spoil, what):
+@pytest.mark.parametrize("kind", WH)
+def test_nonsense_names_teacher_and_person(spoil, what, kind):
     with np.errstate(divide="ignore"), pytest.raises(UserError) as error:
-        targets_of(teacher(spoil=spoil), EVERYONE, VIEWS, slice(2, 7), CROPS)
-    assert f"teacher tiny (tiny.onnx): expected heatmaps, found {what} for person 114 in 001.png" in str(error.value)
+        targets_of(teacher(spoil=spoil, kind=kind), EVERYONE, VIEWS, slice(2, 7), CROPS)
+    assert f"teacher tiny (tiny.onnx): expected {kind} output, found {what} for person 114 in 001.png" in str(
+        error.value
+    )
+
+
+def test_nonsense_in_one_axis_is_enough():
+    """y has 16 bins here."""
+    with pytest.raises(UserError, match=r"found NaN or infinite values for person 114 in 001\.png"):
+        targets_of(
+            teacher(spoil=lambda bins: bins * np.nan if bins.shape[2] == 16 else bins, kind="simcc"),
+            EVERYONE,
+            VIEWS,
+            slice(2, 7),
+            CROPS,
+        )
 
 
 def test_the_first_person_with_nonsense_is_named():
@@ -131,4 +223,4 @@ def test_one_flat_map_among_others_is_no_nonsense():
         return np.where(np.arange(17)[:, None, None] == 3, np.float32(0.25), maps)
 
     block = targets_of(teacher(spoil=flat), EVERYONE, VIEWS, slice(2, 7), CROPS)
-    assert (block.levels[0, 0, 3] == 255).all()
+    assert (block.levels["heatmaps"][0, 0, 3] == 255).all()

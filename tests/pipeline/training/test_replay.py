@@ -1,4 +1,4 @@
-"""Replay: stored maps of a teacher, whatever its frame, in the frame of a student that sees the same view.
+"""Replay: stored targets of a teacher, whatever its frame and form, in the frame and form of a student that sees the same view.
 
 The teachers here are Gaussians rendered at known picture points under their own affine, then quantised as the store does.
 """
@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from pipeline.frames import Regions, apply, compose, mirror
-from pipeline.outputs import keypoints
+from pipeline.outputs import keypoints, maps_and_scores
 from pipeline.skeletons import COCO17, HALPE26, MPII16, Skeleton, union
-from pipeline.spec import NetworkSpec
+from pipeline.spec import ARRAYS, NetworkSpec
 from pipeline.targets.block import TargetBlock
-from pipeline.targets.distributions import gaussian_distributions, normalised
-from pipeline.targets.quantise import dequantise, quantise
+from pipeline.targets.distributions import gaussians, normalised
+from pipeline.targets.quantise import BINS, MAP, quantise
 from pipeline.training.batch import (
     LoadedBatch,
     channels_for,
@@ -79,16 +79,30 @@ def picture_points(skeleton: Skeleton, within: float = 0.6, seed: int = 0) -> np
 def taught(teacher: NetworkSpec, wh: tuple[int, int], points: np.ndarray, sigma: float = 1.5) -> TargetBlock:
     """What the store holds of a teacher that sees Gaussians at those picture points (B, K, 2)."""
     image_from_target = teacher.image_from_target(REGIONS, wh)
-    there = apply(np.linalg.inv(np.concatenate([image_from_target, [[[0, 0, 1]]] * 4], axis=1))[:, :2], points)
-    maps = gaussian_distributions(torch.from_numpy(there), wh, sigma).numpy()
-    levels, peak = quantise(0.8 * maps / maps.max(axis=(2, 3), keepdims=True))
+    there = torch.from_numpy(apply(inverse(image_from_target), points))
+    if teacher.kind == "simcc":
+        # Raw scores as RTMPose is trained to give them; the softmax makes them narrower by the root of 10 x 0.9.
+        rows = [np.arange(count) - there.numpy()[..., axis, None] for axis, count in enumerate(wh)]
+        raw = tuple(0.9 * np.exp(-((row / sigma) ** 2) / 2) for row in rows)
+        arrays, score = maps_and_scores(raw, teacher)
+    else:
+        (maps,) = gaussians(there, wh, sigma, bins=False)
+        arrays = (0.8 * (maps / maps.amax(dim=(2, 3), keepdim=True)).numpy(),)
+        score = arrays[0].max(axis=(2, 3))
+    axes = BINS if teacher.kind == "simcc" else MAP
+    levels, peaks = zip(*(quantise(values, axes) for values in arrays), strict=True)
     return TargetBlock(
         person=np.arange(4),
-        levels=levels[:, None],
-        peak=peak[:, None],
-        score=peak[:, None],
+        levels={name: values[:, None] for name, values in zip(ARRAYS[teacher.kind], levels, strict=True)},
+        peak=np.prod(peaks, axis=0).astype(np.float16)[:, None],
+        score=score.astype(np.float16)[:, None],
         image_from_target=image_from_target[:, None],
     )
+
+
+def inverse(affines: np.ndarray) -> np.ndarray:
+    """Affines (B, 2, 3) the other way round."""
+    return np.linalg.inv(np.concatenate([affines, [[[0, 0, 1]]] * len(affines)], axis=1))[:, :2]
 
 
 def loaded(student: NetworkSpec, jitter: Jitter, points: np.ndarray) -> LoadedBatch:
@@ -109,9 +123,9 @@ def loaded(student: NetworkSpec, jitter: Jitter, points: np.ndarray) -> LoadedBa
 
 
 def image_from_student(batch: LoadedBatch, student: NetworkSpec, wh: tuple[int, int] = WH) -> np.ndarray:
-    """Affines (B, 2, 3), by a hand-written inverse: student map pixels to picture pixels."""
+    """Affines (B, 2, 3), by a hand-written inverse: student map pixels, or bins, to picture pixels."""
     ratio = (np.array(wh) - 1) / (np.array(student.input_wh) - 1)
-    if student.affine == "classic":
+    if student.affine == "classic" or student.kind == "simcc":
         ratio = np.array(wh) / np.array(student.input_wh)
     linear = batch.input_from_image[:, :, :2] * ratio[:, None]
     shift = batch.input_from_image[:, :, 2] * ratio
@@ -119,19 +133,18 @@ def image_from_student(batch: LoadedBatch, student: NetworkSpec, wh: tuple[int, 
     return np.concatenate([back, -(back @ shift[..., None])], axis=2)
 
 
-def means(maps: torch.Tensor) -> np.ndarray:
-    """Centres of mass (B, K, 2) of distributions (B, K, H, W), as x, y."""
-    there = maps.double().numpy()
-    x = (there.sum(axis=2) * np.arange(there.shape[3])).sum(axis=2)
-    y = (there.sum(axis=3) * np.arange(there.shape[2])).sum(axis=2)
-    return np.stack([x, y], axis=2)
+def means(target: tuple[torch.Tensor, ...]) -> np.ndarray:
+    """Centres of mass (B, K, 2), as x, y, of distributions over maps (B, K, H, W) or over bins."""
+    there = [part.double().numpy() for part in target]
+    x, y = there if len(there) == 2 else (there[0].sum(axis=2), there[0].sum(axis=3))
+    return np.stack([(row * np.arange(row.shape[2])).sum(axis=2) for row in (x, y)], axis=2)
 
 
-def replayed(teacher, wh, student, jitter, floor=0.05):
+def replayed(teacher, wh, student, jitter, floor=0.05, student_wh=WH, sigma=1.5):
     points = picture_points(teacher.skeleton)
     batch = loaded(student, jitter, picture_points(student.skeleton))
-    block = taught(teacher, wh, points)
-    return batch, points, block, teacher_in_frame(batch, block, teacher.skeleton, student, WH, floor, 1.0, CPU)
+    block = taught(teacher, wh, points, sigma)
+    return batch, points, block, teacher_in_frame(batch, block, teacher.skeleton, student, student_wh, floor, 1.0, CPU)
 
 
 @pytest.mark.parametrize("convention", ["udp", "classic"])
@@ -139,26 +152,49 @@ def replayed(teacher, wh, student, jitter, floor=0.05):
 def test_the_same_frame_gives_the_teachers_own_distribution(convention, padding):
     same = spec(affine=convention, padding=padding)
     _, _, block, supervision = replayed(same, WH, same, STILL)
-    own = block.levels[:, 0].astype(np.float64)
+    own = block.levels["heatmaps"][:, 0].astype(np.float64)
     own /= own.sum(axis=(2, 3), keepdims=True)
     # The affine and its inverse leave 1e-13 of a pixel, float32 maps 1e-7 of a value.
-    assert np.allclose(supervision.target.numpy(), own, rtol=1e-6, atol=1e-9)
+    assert np.allclose(supervision.target[0].numpy(), own, rtol=1e-6, atol=1e-9)
+    assert supervision.valid.all()
+
+
+@pytest.mark.parametrize("convention", ["udp", "classic"])
+@pytest.mark.parametrize("padding", [1.0, 1.25])
+def test_the_same_frame_gives_the_teachers_own_bins(convention, padding):
+    same, wh = spec(kind="simcc", affine=convention, padding=padding), (192, 256)
+    _, _, block, supervision = replayed(same, wh, same, STILL, student_wh=wh, sigma=5.66)
+    for part, levels in zip(supervision.target, block.levels.values(), strict=True):
+        own = levels[:, 0].astype(np.float64)
+        own /= own.sum(axis=2, keepdims=True)
+        assert np.allclose(part.numpy(), own, rtol=1e-6, atol=1e-9)
     assert supervision.valid.all()
 
 
 def test_levels_are_worth_what_dequantised_maps_are():
     """The peak falls out of a distribution: levels / sum(levels) is the dequantised map / its sum."""
     _, _, block, supervision = replayed(STUDENT, WH, STUDENT, STILL)
-    maps = torch.from_numpy(dequantise(block.levels[:, 0], block.peak[:, 0]))
-    assert torch.allclose(supervision.target, normalised(maps), rtol=1e-5, atol=1e-9)
+    own = normalised(tuple(map(torch.from_numpy, block.maps(slice(None), 0))))
+    assert torch.allclose(supervision.target[0], own[0], rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_temperature_is_a_power(temperature):
     batch, _, block, plain = replayed(STUDENT, WH, STUDENT, STILL)
     result = teacher_in_frame(batch, block, UNION, STUDENT, WH, 0.05, temperature, CPU)
-    powered = plain.target.double() ** (1 / temperature)
-    assert torch.allclose(result.target.double(), powered / powered.sum(dim=(2, 3), keepdim=True), rtol=1e-4, atol=1e-6)
+    powered = plain.target[0].double() ** (1 / temperature)
+    expected = powered / powered.sum(dim=(2, 3), keepdim=True)
+    assert torch.allclose(result.target[0].double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_of_bins_is_a_power(temperature):
+    same, wh = spec(kind="simcc"), (192, 256)
+    batch, _, block, plain = replayed(same, wh, same, STILL, student_wh=wh, sigma=5.66)
+    result = teacher_in_frame(batch, block, COCO17, same, wh, 0.05, temperature, CPU)
+    for part, before in zip(result.target, plain.target, strict=True):
+        powered = before.double() ** (1 / temperature)
+        assert torch.allclose(part.double(), powered / powered.sum(dim=2, keepdim=True), rtol=1e-4, atol=1e-6)
 
 
 POSITION = 0.05
@@ -184,7 +220,7 @@ def test_every_frame_shows_the_keypoint_where_the_teacher_saw_it(name, jitter):
             assert (away / teacher_pixel[:, 0]).max() < POSITION * np.sqrt(2)
         else:
             assert not supervision.valid[:, k].any()
-    assert np.allclose(supervision.target[supervision.valid].sum(dim=(1, 2)), 1, atol=1e-5)
+    assert np.allclose(supervision.target[0][supervision.valid].sum(dim=(1, 2)), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
@@ -198,11 +234,72 @@ def test_decoded_keypoints_agree(name, jitter):
     teacher, wh = TEACHERS[name]
     batch, points, _, supervision = replayed(teacher, wh, STUDENT, jitter)
     back = image_from_student(batch, STUDENT)
-    decoded = keypoints(supervision.target.numpy(), back, "heatmap_logits", "udp")
+    decoded = keypoints((supervision.target[0].numpy(),), back, STUDENT)
     channels = channels_for(UNION, teacher.skeleton, batch.flipped)
     there = np.take_along_axis(points, channels.clip(0)[..., None], axis=1)
     away = np.abs(decoded - there)[channels >= 0].reshape(4, -1, 2).max(axis=(1, 2))
     assert (away / np.abs(np.linalg.det(back[:, :, :2])) ** 0.5).max() < 0.35
+
+
+TEACHERS_IN_BINS = {
+    "bins": (spec(kind="simcc", affine="classic"), (192, 256)),
+    "bins as RTMPose's": (spec(kind="simcc", affine="classic", input_wh=(192, 256), padding=1.25), (384, 512)),
+    "bins, udp, square, wide": (spec(kind="simcc", input_wh=(256, 256), padding=1.5), (512, 512)),
+}
+STUDENTS = {
+    "maps": (STUDENT, WH),
+    "finer maps, classic": (spec(skeleton=UNION, affine="classic", input_wh=(192, 256)), (48, 64)),
+    "bins": (spec(skeleton=UNION, kind="simcc", affine="classic"), (192, 256)),
+    "bins, udp, wide": (spec(skeleton=UNION, kind="simcc", input_wh=(192, 256), padding=1.5), (384, 512)),
+}
+
+SIGMA = {"heatmap_logits": 1.5, "simcc": 5.66}
+"""Of the teachers here: of maps in pixels, of scores over bins as RTMPose's are."""
+
+TO_BINS = {
+    # Its largest bin is off by half a bin of its own, and by half of the student's, which decodes to the bin. Where two bins are
+    # within half a level, 0.4 % of the peak, the nearer one may lose: at sigma 5.66 / 3 that is 0.015 of a bin.
+    "simcc": (0.5 + 0.05, 0.5),
+    # The B-spline's top is off by up to 0.03, the store's levels by POSITION.
+    "heatmap_logits": (0.03 + 0.05, 0.5),
+}
+TO_MAPS = {
+    # A parabola through a triangle of two pixels; the store's levels, in bins.
+    "simcc": (0.05, 0.05),
+    # What test_decoded_keypoints_agree says; where the student's grid is finer, half a teacher's pixel, on which the top stays.
+    "heatmap_logits": (0.5 + 0.05, 0.35),
+}
+"""By the teacher's kind, error of a decoded keypoint per axis: in target pixels, or bins, of the teacher, and of the student."""
+
+
+@pytest.mark.parametrize("jitter", [STILL, MOVED, FLIPPED, ALL])
+@pytest.mark.parametrize("student_name", STUDENTS)
+@pytest.mark.parametrize("teacher_name", [*TEACHERS, *TEACHERS_IN_BINS])
+def test_every_conversion_shows_the_keypoint_where_the_teacher_saw_it(teacher_name, student_name, jitter):
+    """Centre of mass and decoded keypoint in the student's input pixels, maps and bins to maps and bins."""
+    teacher, wh = (TEACHERS | TEACHERS_IN_BINS)[teacher_name]
+    student, student_wh = STUDENTS[student_name]
+    batch, points, block, supervision = replayed(
+        teacher, wh, student, jitter, student_wh=student_wh, sigma=SIGMA[teacher.kind]
+    )
+    channels = channels_for(UNION, teacher.skeleton, batch.flipped)
+    known = channels >= 0
+    assert torch.equal(supervision.valid, torch.from_numpy(known))
+    for part in supervision.target:
+        assert np.allclose(part.flatten(2).sum(dim=2)[supervision.valid], 1, atol=1e-5)
+    there = apply(batch.input_from_image, np.take_along_axis(points, channels.clip(0)[..., None], axis=1))
+    back = compose(batch.input_from_image, image_from_student(batch, student, student_wh))
+    student_pixel = np.abs(np.diagonal(back[:, :, :2], axis1=1, axis2=2))[:, None]
+    theirs = compose(batch.input_from_image, block.image_from_target[:, 0])
+    teacher_pixel = np.abs(np.diagonal(theirs[:, :, :2], axis1=1, axis2=2))[:, None]
+
+    away = np.abs(apply(back, means(supervision.target)) - there)
+    assert (away[known] <= np.broadcast_to(POSITION * teacher_pixel, away.shape)[known]).all()
+
+    decoded = keypoints(tuple(part.numpy() for part in supervision.target), back, student)
+    of_teacher, of_student = (TO_BINS if student.kind == "simcc" else TO_MAPS)[teacher.kind]
+    allowed = np.broadcast_to(of_teacher * teacher_pixel + of_student * student_pixel, away.shape)
+    assert (np.abs(decoded - there)[known] <= allowed[known]).all()
 
 
 @pytest.mark.parametrize("student_affine", ["udp", "classic"])
@@ -240,8 +337,8 @@ def test_flipping_udp_maps_reverses_them_and_flipping_classic_ones_does_not():
         before = means(upright.target)[:, COCO17.mirror]
         assert np.abs(means(flipped.target)[..., 0] - (centre - before[..., 0])).max() < tolerance
         assert np.abs(means(flipped.target)[..., 1] - before[..., 1]).max() < tolerance
-        reversed_maps = upright.target[:, COCO17.mirror].flip(3)
-        assert torch.allclose(flipped.target, reversed_maps, atol=1e-6) == (affine == "udp")
+        reversed_maps = upright.target[0][:, COCO17.mirror].flip(3)
+        assert torch.allclose(flipped.target[0], reversed_maps, atol=1e-6) == (affine == "udp")
 
 
 def test_truth_is_flipped_with_the_picture():
@@ -262,8 +359,8 @@ def test_one_batch_flips_each_person_on_its_own():
     affines = np.where(mixed[:, None, None], compose(mirror(96), batch.input_from_image), batch.input_from_image)
     both = replace(batch, flipped=mixed, input_from_image=affines)
     result = teacher_in_frame(both, block, UNION, STUDENT, WH, 0.05, 1.0, CPU)
-    assert torch.equal(result.target[::2], upright.target[::2])
-    assert torch.equal(result.target[1::2], flipped.target[1::2])
+    assert torch.equal(result.target[0][::2], upright.target[0][::2])
+    assert torch.equal(result.target[0][1::2], flipped.target[0][1::2])
 
 
 def test_channels_follow_names():
@@ -293,11 +390,26 @@ def test_scores_up_to_the_floor_do_not_count(floor, valid):
 
 def test_maps_of_zeros_are_not_valid():
     batch, _, block, _ = replayed(STUDENT, WH, STUDENT, STILL)
-    levels = block.levels.copy()
+    levels = block.levels["heatmaps"].copy()
     levels[2, :, 5] = 0
-    supervision = teacher_in_frame(batch, replace(block, levels=levels), UNION, STUDENT, WH, 0.0, 1.0, CPU)
+    empty = replace(block, levels={"heatmaps": levels})
+    supervision = teacher_in_frame(batch, empty, UNION, STUDENT, WH, 0.0, 1.0, CPU)
     assert np.argwhere(~supervision.valid.numpy()).tolist() == [[2, 5]]
-    assert not supervision.target[2, 5].any()
+    assert not supervision.target[0][2, 5].any()
+
+
+@pytest.mark.parametrize("student", ["maps", "bins"])
+@pytest.mark.parametrize("empty", ["x", "y"])
+def test_bins_of_zeros_are_not_valid(student, empty):
+    """One axis is enough."""
+    teacher, wh = TEACHERS_IN_BINS["bins"]
+    chosen, student_wh = STUDENTS[student]
+    batch, _, block, _ = replayed(teacher, wh, chosen, STILL, student_wh=student_wh, sigma=5.66)
+    levels = {axis: values.copy() for axis, values in block.levels.items()}
+    levels[empty][2, :, 5] = 0
+    result = teacher_in_frame(batch, replace(block, levels=levels), COCO17, chosen, student_wh, 0.0, 1.0, CPU)
+    assert np.argwhere(~result.valid[:, :17].numpy()).tolist() == [[2, 5]]
+    assert all(torch.isfinite(part).all() for part in result.target)
 
 
 def test_peaks_outside_the_students_frame_are_not_valid():
@@ -308,9 +420,27 @@ def test_peaks_outside_the_students_frame_are_not_valid():
     for k, column in enumerate(columns):
         levels[:, 0, k, 16, column] = 255
     ones = np.ones((4, 1, 17), np.float16)
-    block = TargetBlock(np.arange(4), levels, ones, ones, teacher.image_from_target(REGIONS, WH)[:, None])
+    block = TargetBlock(np.arange(4), {"heatmaps": levels}, ones, ones, teacher.image_from_target(REGIONS, WH)[:, None])
     batch = loaded(student, STILL, picture_points(COCO17))
     supervision = teacher_in_frame(batch, block, COCO17, student, WH, 0.0, 1.0, CPU)
+    assert supervision.valid[:, :7].tolist() == [[False, False, True, True, True, False, False]] * 4
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["x", "y"])
+def test_bins_outside_the_students_frame_are_not_valid(axis):
+    """The middle half of a padding twice as wide, under `classic`: teacher bin b is student bin 2 b - 96 of 192 in x, - 128 of 256 in y."""
+    teacher, student = (spec(kind="simcc", affine="classic", padding=padding) for padding in (2.0, 1.0))
+    wh = (192, 256)
+    quarter = wh[axis] // 4
+    levels = {"x": np.zeros((4, 1, 17, 192), np.uint8), "y": np.zeros((4, 1, 17, 256), np.uint8)}
+    levels["xy"[1 - axis]][..., wh[1 - axis] // 2] = 255
+    places = [0, quarter - 1, quarter, 2 * quarter, 3 * quarter - 1, 3 * quarter, 4 * quarter - 1]
+    for k, place in enumerate(places):
+        levels["xy"[axis]][:, 0, k, place] = 255
+    ones = np.ones((4, 1, 17), np.float16)
+    block = TargetBlock(np.arange(4), levels, ones, ones, teacher.image_from_target(REGIONS, wh)[:, None])
+    batch = loaded(student, STILL, picture_points(COCO17))
+    supervision = teacher_in_frame(batch, block, COCO17, student, wh, 0.0, 1.0, CPU)
     assert supervision.valid[:, :7].tolist() == [[False, False, True, True, True, False, False]] * 4
 
 
@@ -352,3 +482,36 @@ def test_network_input_is_what_the_spec_says(color):
     ours = network_input(torch.from_numpy(crops), chosen)
     assert ours.dtype == torch.float32
     assert np.allclose(ours.numpy(), chosen.normalised(crops), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("jitter", [STILL, ALL])
+def test_truth_over_bins_and_a_perfect_teacher_agree(jitter):
+    """A teacher with wider padding; its bins are at most 1.4 / 1.25 / 0.87 of the student's."""
+    student, teacher = spec(kind="simcc"), spec(kind="simcc", affine="classic", padding=1.4)
+    points, wh = picture_points(COCO17), (192, 256)
+    batch = loaded(student, jitter, points)
+    truth = truth_in_frame(batch, student, wh, 4.0, CPU)
+    replay = teacher_in_frame(batch, taught(teacher, wh, points, 5.66), COCO17, student, wh, 0.05, 1.0, CPU)
+    assert truth.valid.all() and replay.valid.all()
+    assert [part.shape for part in truth.target] == [(4, 17, 192), (4, 17, 256)]
+    assert np.abs(means(truth.target) - means(replay.target)).max() < POSITION * 1.3
+
+
+def test_truth_over_bins_is_valid_half_a_bin_beyond_the_last():
+    student, wh = spec(kind="simcc"), (192, 256)
+    batch = loaded(student, STILL, picture_points(COCO17))
+    there = np.full((4, 17, 2), 40.0)
+    there[:, :4] = [[-0.49, 5], [-0.51, 5], [5, 255.49], [5, 255.51]]
+    batch = replace(batch, keypoints=apply(image_from_student(batch, student, wh), there))
+    supervision = truth_in_frame(batch, student, wh, 2.0, CPU)
+    assert supervision.valid[:, :5].tolist() == [[True, False, True, False, True]] * 4
+    assert np.abs(means(supervision.target)[:, 4:] - 40).max() < 1e-4
+
+
+def test_flipped_bins_are_mirrored_under_swapped_names_in_their_own_frame():
+    """Input pixel x becomes 95 - x, so bin 2 x becomes 190 - 2 x: a plain reversal, 191 - 2 x, would be one bin off."""
+    student, wh = spec(kind="simcc"), (192, 256)
+    *_, upright = replayed(student, wh, student, STILL, student_wh=wh, sigma=5.66)
+    *_, flipped = replayed(student, wh, student, FLIPPED, student_wh=wh, sigma=5.66)
+    before = means(upright.target)[:, COCO17.mirror]
+    assert np.abs(means(flipped.target) - (np.array([190.0, 0.0]) + before * [-1.0, 1.0])).max() < 1e-3

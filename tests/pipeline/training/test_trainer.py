@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.losses import Supervision
-from pipeline.targets.distributions import gaussian_distributions, normalised
+from pipeline.targets.distributions import gaussians, normalised
 from pipeline.training.trainer import Recipe, Trainer, TrainingBatch
 
 RECIPE = Recipe(steps=60, learning_rate=0.01, warm_up=0.2, weight_decay=0.05, clip=5.0, average=0.9)
@@ -37,12 +37,12 @@ def batch(seed=0):
     """Four noise crops of 32 x 32, each keypoint somewhere else in each, and a teacher that knows two of three."""
     random = torch.Generator().manual_seed(seed)
     points = 1 + 5 * torch.rand(4, K, 2, generator=random)
-    target = gaussian_distributions(points, (8, 8), 0.8)
+    (target,) = gaussians(points, (8, 8), 0.8, bins=False)
     known = torch.tensor([[True, True, False]] * 4)
     return TrainingBatch(
         inputs=torch.randn(4, 3, 32, 32, generator=random),
-        truth=Supervision(target, torch.ones(4, K, dtype=torch.bool)),
-        teachers={"tiny": Supervision(normalised(target**0.5), known)},
+        truth=Supervision((target,), torch.ones(4, K, dtype=torch.bool)),
+        teachers={"tiny": Supervision(normalised((target**0.5,)), known)},
         people=[f"coco person {n}" for n in range(4)],
     )
 
@@ -91,12 +91,12 @@ def test_a_loss_that_is_not_finite_names_the_people_and_changes_no_weight(wrong)
     training = trainer()
     training.step(batch())
     spoilt = batch(1)
-    target = spoilt.truth.target.clone()
+    target = spoilt.truth.target[0].clone()
     target[0, 0, 0, 0] = wrong
     before = {name: value.clone() for name, value in training.network.named_parameters()}
     averaged, optimizer = copy.deepcopy(training.average.state_dict()), copy.deepcopy(training.optimizer.state_dict())
     with pytest.raises(UserError, match=re.escape("step 2: the loss is ")) as error:
-        training.step(replace(spoilt, truth=Supervision(target, spoilt.truth.valid)))
+        training.step(replace(spoilt, truth=Supervision((target,), spoilt.truth.valid)))
     for person in spoilt.people:
         assert person in str(error.value)
     assert "learning rate" in str(error.value)
@@ -147,3 +147,81 @@ def test_the_average_follows_with_its_decay():
     name = "5.weight"
     expected = 0.9 * first[name] + 0.1 * weights(training)[name]
     assert torch.allclose(training.average.module.state_dict()[name], expected, rtol=0, atol=1e-7)
+
+
+class Separate(nn.Module):
+    """Crops (B, 3, 32, 32) to bins of x (B, K, 16) and of y (B, K, 24), as SimCC has them; scores of about 0 to 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 32, 4, stride=4), nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten())
+        self.x, self.y = nn.Linear(32 * 64, K * 16), nn.Linear(32 * 64, K * 24)
+
+    def forward(self, crops):
+        features = self.body(crops)
+        return 0.1 * self.x(features).view(-1, K, 16), 0.1 * self.y(features).view(-1, K, 24)
+
+
+def batch_of_bins(seed=0):
+    """Four noise crops with truth and a teacher over bins; nobody knows the last keypoint of the last person."""
+    random = torch.Generator().manual_seed(seed)
+    points = 2 + 10 * torch.rand(4, K, 2, generator=random)
+    target = gaussians(points, (16, 24), 1.5, bins=True)
+    known = torch.ones(4, K, dtype=torch.bool)
+    known[3, 2] = False
+    softer = normalised(tuple(part**0.5 for part in target))
+    return TrainingBatch(
+        inputs=torch.randn(4, 3, 32, 32, generator=random),
+        truth=Supervision(target, known),
+        teachers={"tiny": Supervision(softer, known)},
+        people=[f"coco person {n}" for n in range(4)],
+    )
+
+
+def trainer_of_bins(factor=10.0, recipe=RECIPE):
+    torch.manual_seed(0)
+    return Trainer(Separate(), recipe, WEIGHTS, factor=factor)
+
+
+@pytest.mark.parametrize("factor", [1.0, 10.0])
+def test_the_first_loss_over_bins_by_hand(factor):
+    """KL of x and of y from softmax(factor x score), over the known pairs, before any step."""
+    training, data = trainer_of_bins(factor), batch_of_bins()
+    with torch.no_grad():
+        outputs = copy.deepcopy(training.network).train()(data.inputs)
+    expected = 0.0
+    for output, target in zip(outputs, data.truth.target, strict=True):
+        log_student = torch.log(torch.softmax(factor * output.double(), dim=2))
+        each = (target.double() * (target.double().clamp(min=1e-30).log() - log_student)).sum(dim=2)
+        expected += float(each[data.truth.valid].mean())
+    assert training.step(data)["truth"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_steps_over_bins():
+    """Both axes learn, and nothing but the known pairs is looked at."""
+    training, data = trainer_of_bins(), batch_of_bins()
+    before = weights(training)
+    first, second = training.step(data), training.step(data)
+    assert second["total"] < first["total"]
+    assert first["total"] == pytest.approx(0.6 * first["truth"] + 0.4 * first["tiny"], rel=1e-6)
+    for name in ("x.weight", "y.weight", "body.0.weight"):
+        assert not torch.equal(weights(training)[name], before[name])
+    unknown = tuple(part.clone() for part in data.truth.target)
+    for part in unknown:
+        part[3, 2] = 7.0
+    same = trainer_of_bins()
+    spoilt = Supervision(unknown, data.truth.valid)
+    same.step(replace(data, truth=spoilt))
+    same.step(replace(data, truth=spoilt))
+    assert all(torch.equal(value, weights(training)[name]) for name, value in weights(same).items())
+
+
+def test_bins_are_learned_by_heart():
+    training, data = trainer_of_bins(), batch_of_bins()
+    losses = [training.step(data)["truth"] for _ in range(RECIPE.steps)]
+    assert losses[-1] < 0.2 * losses[0]
+    with torch.no_grad():
+        found = training.network.eval()(data.inputs)
+    for part, target in zip(found, data.truth.target, strict=True):
+        away = (part.argmax(dim=2) - target.argmax(dim=2)).abs()
+        assert int(away[data.truth.valid].max()) <= 1

@@ -1,0 +1,70 @@
+"""ONNX files as files: what bytes a teacher consists of, and the same network in half precision. Opens no session."""
+
+import hashlib
+from pathlib import Path
+
+import onnx
+
+from pipeline.errors import UserError, one_line
+
+
+def digest(path: Path) -> str:
+    """sha256 of an ONNX file and of the external data files it names, if any; UserError for one that is not whole."""
+    total = hashlib.sha256(path.read_bytes())
+    for name in sorted(_external(path)):
+        outside = path.parent / name
+        try:
+            inside = outside.resolve().is_relative_to(path.parent.resolve())
+            there = outside.is_file()
+        except (OSError, ValueError, RuntimeError):
+            inside = there = False
+        if not inside:
+            raise UserError(
+                f"{path}: its external data {name!r} lies outside its folder: export it with the weights inside"
+            )
+        if not there:
+            raise UserError(f"{path}: its external data {name!r} is missing: put it there")
+        total.update(outside.read_bytes())
+    return total.hexdigest()
+
+
+def half_precision(path: Path) -> bytes:
+    """The network with float16 weights and arithmetic and its float32 input and outputs."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    try:
+        return bytes(convert_float_to_float16(onnx.load(path), keep_io_types=True).SerializeToString())
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be converted to float16: {one_line(error)}: set its precision to float32"
+        ) from error
+
+
+def _external(path: Path) -> set[str]:
+    """Names of the external data files, in the main graph, in those inside its nodes, and in its functions."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a readable ONNX file (truncated, or another format): put it there again"
+        ) from error
+    tensors, sparse, graphs = [], [], [model.graph]
+    nodes = [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        for graph in graphs:
+            tensors += graph.initializer
+            sparse += graph.sparse_initializer
+            nodes += graph.node
+        attributes = [attribute for node in nodes for attribute in node.attribute]
+        tensors += [tensor for attribute in attributes for tensor in (attribute.t, *attribute.tensors)]
+        sparse += [each for attribute in attributes for each in (attribute.sparse_tensor, *attribute.sparse_tensors)]
+        graphs = [inner for attribute in attributes for inner in (attribute.g, *attribute.graphs)]
+        nodes = []
+    tensors += [part for each in sparse for part in (each.values, each.indices)]
+    return {
+        entry.value
+        for tensor in tensors
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }

@@ -1,0 +1,101 @@
+"""What an ONNX file says about its own spec, and what its maker has to be asked."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from pipeline.errors import UserError, one_line
+from pipeline.skeletons import SKELETONS
+from pipeline.spec import METADATA_KEY, SPEC_KEYS
+from pipeline.teachers.onnx_file import digest
+from pipeline.teachers.providers import open_session
+from pipeline.teachers.session import FLOATS
+
+USUAL: dict[str, object] = {
+    "color": "rgb",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+    "padding": 1.25,
+    "affine": "classic",
+}
+"""What most published top-down networks want; no file says so."""
+USUAL_SIZE = (256, 192)
+"""Height and width."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Values of a spec by key, and where each is from."""
+
+    values: dict[str, object]
+    source: dict[str, str]
+
+
+def propose(path: Path) -> Proposal:
+    """The spec a file carries, or what its input and outputs imply and what is usual; UserError where it cannot be a teacher."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: name an ONNX file")
+    digest(path)
+    try:
+        session = open_session(path, "cpu").session
+    except Exception as error:
+        raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from error
+    written = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "spec")
+    if written is not None:
+        return _carried(path, written)
+    size, fixed, shapes = _run_once(path, session)
+    values: dict[str, object] = {"input": list(size), **USUAL}
+    source = dict.fromkeys(USUAL, "usual; the file does not say: ask its maker")
+    source["input"] = "the file" if fixed else "usual; the file takes any size: ask its maker"
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 4}
+    bins = {name: shape for name, shape in shapes.items() if len(shape) == 3}
+    if not maps and len(bins) < 2:
+        raise UserError(
+            f"{path}: expected maps or two rows of bins per keypoint, found {shapes}: it is no top-down network"
+        )
+    values["kind"] = "heatmap" if maps else "simcc"
+    source["kind"] = "the file; heatmap_logits if its maker takes a softmax over the map" if maps else "the file"
+    names = list(maps)[:1] or list(bins)[:2]
+    if len(names) < len(maps or bins):
+        values["outputs"] = names
+        source["outputs"] = (
+            f"the first of {', '.join(f'{name} {list(shape)}' for name, shape in (maps or bins).items())}"
+        )
+    count = shapes[names[0]][1]
+    known = [skeleton.name for skeleton in SKELETONS.values() if len(skeleton) == count]
+    values["skeleton"] = known[0] if known else f"(none has {count} keypoints)"
+    source["skeleton"] = f"the file has {count} keypoints; their order is not in it"
+    order = [*SPEC_KEYS, *(key for key in values if key not in SPEC_KEYS)]
+    return Proposal({key: values[key] for key in order}, source)
+
+
+def _carried(path: Path, written: str) -> Proposal:
+    try:
+        inside = dict(json.loads(written))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
+    return Proposal(inside, dict.fromkeys(inside, "written in the file"))
+
+
+def _run_once(path: Path, session: ort.InferenceSession) -> tuple[tuple[int, int], bool, dict[str, tuple[int, ...]]]:
+    """Height and width of the input, whether the file fixes them, and the shapes of its outputs by name."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
+        found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+        raise UserError(f"{path}: expected one float input [batch, 3, height, width], found {found}: export it again")
+    batch, channels, height, width = (s if isinstance(s, int) else None for s in inputs[0].shape)
+    if channels not in (3, None):
+        raise UserError(
+            f"{path}: expected an input [batch, 3, height, width], found {inputs[0].shape}: export it again"
+        )
+    size = (height or USUAL_SIZE[0], width or USUAL_SIZE[1])
+    crops = np.zeros((batch or 1, 3, *size), FLOATS[inputs[0].type])
+    try:
+        raw = session.run(None, {inputs[0].name: crops})
+    except Exception as error:
+        raise UserError(f"{path}: fails on crops {list(crops.shape)}: {one_line(error)}") from error
+    shapes = {output.name: np.shape(array) for output, array in zip(session.get_outputs(), raw, strict=True)}
+    return size, height is not None and width is not None, shapes

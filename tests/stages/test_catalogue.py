@@ -1,0 +1,116 @@
+"""The catalogue against what its makers list and what the project can use."""
+
+import re
+
+import pytest
+import yaml
+
+from pipeline.networks.architectures import ARCHITECTURES
+from pipeline.skeletons import skeleton_named
+from stages.catalogue import CHECKPOINTS, DATASETS
+from stages.datasets import dataset_settings
+from tests.closure import ROOT
+
+BY_NAME = {checkpoint.name: checkpoint for checkpoint in CHECKPOINTS}
+DATA = {dataset.name: dataset for dataset in DATASETS}
+HOSTS = (
+    "https://download.openmmlab.com/mmpose/",
+    "http://images.cocodataset.org/",
+    "https://datasets.d2.mpi-inf.mpg.de/",
+)
+
+
+def test_the_teachers_of_the_paper():
+    coco, mpii = BY_NAME["rtmpose-m-coco"], BY_NAME["rtmpose-m-mpii"]
+    base = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1/"
+    assert coco.address == base + "rtmpose-m_simcc-coco_pt-aic-coco_420e-256x192-d8dd5ca4_20230127.pth"
+    assert mpii.address == base + "rtmpose-m_simcc-mpii_pt-aic-coco_210e-256x256-ec4dbec8_20230206.pth"
+    assert (coco.sha256, coco.score, coco.arch, coco.skeleton, coco.input) == (
+        "d8dd5ca4",
+        "AP 0.746",
+        "rtmpose-m",
+        "coco17",
+        (256, 192),
+    )
+    assert (mpii.sha256, mpii.score, mpii.arch, mpii.skeleton, mpii.input) == (
+        "ec4dbec8",
+        "PCKh@0.5 0.907, PCKh@0.1 0.348",
+        "rtmpose-m",
+        "mpii16",
+        (256, 256),
+    )
+
+
+HASHES = {
+    "rtmpose-t-coco": "e613ba3f",
+    "rtmpose-s-coco": "8edcf0d7",
+    "rtmpose-m-coco": "d8dd5ca4",
+    "rtmpose-l-coco": "1352a4d2",
+    "rtmpose-m-mpii": "ec4dbec8",
+    "hrnet-w32-coco": "81c58e40",
+    "hrnet-w48-coco": "0e67c616",
+    "resnet-50-coco": "04af38ce",
+    "resnet-101-coco": "065d3625",
+    "hrnet-w32-mpii": "6c4f923f",
+    "hrnet-w48-mpii": "92cab7bd",
+    "resnet-50-mpii": "418ffc88",
+    "resnet-101-mpii": "416f5d71",
+    "cspnext-t": "cbed682d",
+    "cspnext-s": "92f5a029",
+    "cspnext-m": "f2f7d6f6",
+    "cspnext-l": "273b7631",
+}
+
+
+def test_all_checkpoints_with_the_first_digits_of_their_hashes():
+    assert {checkpoint.name: checkpoint.sha256 for checkpoint in CHECKPOINTS} == HASHES
+    assert len(BY_NAME) == len(CHECKPOINTS)
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda checkpoint: checkpoint.name)
+def test_a_checkpoint_is_what_its_file_name_says(checkpoint):
+    found = re.search(r"(\d+)x(\d+)-[0-9a-f]{8}_\d{8}\.pth$", checkpoint.file)
+    assert checkpoint.input == (int(found[1]), int(found[2]))
+    assert ("mpii" in checkpoint.file) == (checkpoint.skeleton == "mpii16") == checkpoint.name.endswith("-mpii")
+    assert ("non-commercial" in checkpoint.terms) == (checkpoint.skeleton == "mpii16")
+    assert checkpoint.address.startswith(HOSTS[0])
+    assert skeleton_named(checkpoint.skeleton)
+    if checkpoint.arch:
+        assert checkpoint.arch in ARCHITECTURES
+        assert checkpoint.name.startswith(checkpoint.arch + "-") and checkpoint.score
+    else:
+        assert checkpoint.name.startswith("cspnext-")
+
+
+def test_no_two_files_have_one_name():
+    files = [entry.file for entry in (*CHECKPOINTS, *(archive for data in DATASETS for archive in data.archives))]
+    assert len(set(files)) == len(files) == 23
+
+
+def test_the_archives_bring_what_the_real_profile_reads():
+    settings = dataset_settings(yaml.safe_load((ROOT / "params/coco-mpii.yaml").read_text()))
+    brought = {f"data/{path}" for dataset in DATASETS for path in dataset.by_hand}
+    for archive in (archive for dataset in DATASETS for archive in dataset.archives):
+        brought |= {f"data/{archive.folder}"} if archive.pictures else set()
+        brought |= {f"data/{archive.folder}/{name}" for name in archive.files}
+    read = set()
+    for dataset in settings.values():
+        for part in filter(None, (dataset.train, dataset.test)):
+            read |= {part.images, f"{dataset.annotations}/{part.file}"}
+            read |= {f"{dataset.annotations}/{part.truth}"} if part.truth else set()
+    assert read - brought == set()
+    assert brought - read == {"data/mpii/annotations/mpii_human_pose_v1_u12_1.mat"}  # for `format: mpii-release`
+
+
+def test_archives_are_pictures_or_files_with_whole_hashes():
+    for archive in (archive for dataset in DATASETS for archive in dataset.archives):
+        assert bool(archive.pictures) != bool(archive.files)
+        assert re.fullmatch("[0-9a-f]{64}|", archive.sha256)
+        assert archive.address.startswith(HOSTS)
+    assert [archive.size for archive in DATA["coco"].archives] == [252_907_541, 815_585_330, 19_336_861_798]
+
+
+def test_terms_and_halpe():
+    assert "non-commercial" in DATA["mpii"].terms
+    assert DATA["halpe"].archives == ()
+    assert DATA["halpe"].page == "https://github.com/Fang-Haoshu/Halpe-FullBody"

@@ -1,0 +1,139 @@
+"""What params.yaml names: each gap with its next command, and one bad entry never hides another."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages import prepare, teach
+from stages.inventory import inventory
+from tests.fixtures import params
+
+FILES, TABLES, TEACHER, STORES = "dataset coco", "dataset coco, prepared", "teacher tiny", "teacher tiny, stores"
+ARMS = {"students": {"a": {"datasets": ["coco"], "teachers": ["tiny"]}}, "baselines": {"b": {"datasets": ["coco"]}}}
+
+
+def found(values) -> dict[str, str]:
+    """What of each entry there is, gaps after a `gap: `."""
+    return {entry.what: ("" if entry.there else "gap: ") + entry.found for entry in inventory(values)}
+
+
+def test_everything_is_there(project):
+    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+    for name in "ab":
+        Path("data/students", name).mkdir(parents=True)
+        Path("data/students", name, "student.safetensors").touch()
+    size = Path("tiny.onnx").stat().st_size / 1e6
+    assert found(params(**ARMS)) == {
+        FILES: "1 annotation file, 1 picture folder",
+        TABLES: "6 tables",
+        TEACHER: f"tiny.onnx, {size:.1f} MB",
+        STORES: "2 stores complete",
+        "student a": "data/students/a",
+        "student b": "data/students/b",
+    }
+
+
+def test_nothing_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert found(params(**ARMS)) == {
+        FILES: "gap: annotations/train.json is missing (and 1 more): "
+        "run `pipeline data fetch coco`, or mend datasets.coco in params.yaml",
+        TABLES: "gap: data/people/coco/train-people.parquet is missing (and 5 more): run `pipeline prepare --dataset coco`",
+        TEACHER: "gap: tiny.onnx is missing: "
+        "put the file there, or see `pipeline teacher fetch --help` and `pipeline teacher import --help`",
+        STORES: "gap: 0 of 2 complete: data/targets/tiny/coco-train.zarr: no such target store: "
+        "run `pipeline teach --teacher tiny`",
+        "student a": "gap: data/students/a is missing: run `pipeline distill --student a`",
+        "student b": "gap: data/students/b is missing: run `pipeline distill --student b`",
+    }
+
+
+def test_the_sample_is_drawn_and_other_data_is_brought(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changed = params(datasets__coco__annotations="data/sample/coco/annotations")
+    assert found(changed)[FILES].endswith(
+        "coco/annotations/train.json is missing (and 1 more): run `pipeline data sample`"
+    )
+    changed["sample"] = {"folder": "elsewhere"}
+    assert found(changed)[FILES].endswith("run `pipeline data fetch coco`, or mend datasets.coco in params.yaml")
+    changed["datasets"] = {"mine": changed["datasets"]["coco"]}
+    assert found(changed)["dataset mine"].endswith(": put it there, or mend datasets.mine in params.yaml")
+
+
+def test_every_file_of_a_dataset_counts(unprepared):
+    part = {"file": "train.json", "images": "pictures", "truth": "heads.mat", "detections": "boxes.json"}
+    changed = params(datasets__coco__test=part)
+    assert found(changed)[FILES].startswith("gap: annotations/heads.mat is missing (and 1 more): ")
+    for name in ("heads.mat", "boxes.json"):
+        Path("annotations", name).touch()
+    assert found(changed)[FILES] == "4 annotation files, 1 picture folder"
+    assert found(changed)[TABLES].startswith("gap: data/people/coco/train-people.parquet is missing (and 8 more)")
+    for picture in Path("pictures").iterdir():
+        picture.unlink()
+    assert found(changed)[FILES].startswith("gap: pictures is missing or empty: ")
+
+
+def test_a_teacher_that_is_fitted_here(unprepared):
+    Path("tiny.onnx").unlink()
+    assert (
+        found(params(fit={"teachers": ["tiny"]}))[TEACHER]
+        == "gap: tiny.onnx is missing: run `pipeline fit --teacher tiny`"
+    )
+
+
+def test_a_split_of_nobody_needs_no_store(unprepared):
+    nobody = params(prepare__validation=0)
+    prepare.run(nobody, say=lambda line: None)
+    teach.run(nobody, "tiny", "cpu", say=lambda line: None)
+    assert not Path("data/targets/tiny/coco-validation.zarr").exists()
+    assert found(nobody)[STORES] == "1 store complete"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "told"),
+    [
+        (lambda store: (store / "manifest.json").unlink(), {}, "coco-train.zarr: it is not finished: run `pipeline teach"),
+        (lambda store: None, {"teachers__tiny__padding": 1.0}, "coco-train.zarr: was made from other spec than there are now"),
+        (lambda store: shutil.rmtree("data/people"), {}, "coco/train-people.parquet: expected a people table, found no file: run"),
+        (lambda store: Path("data/people/coco/train-people.parquet").write_bytes(b"PAR1"), {}, "found a file that is no Parquet"),
+    ],
+    ids=["unfinished", "other spec", "no tables", "damaged table"],
+)  # fmt: skip
+def test_stores_that_are_not_what_they_should_be(project, spoil, changes, told):
+    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+    spoil(Path("data/targets/tiny/coco-train.zarr"))
+    row = found(params(**changes))[STORES]
+    assert row.startswith("gap: ") and told in row
+
+
+def test_one_bad_entry_hides_no_other(unprepared):
+    teachers = {"bad": {"onnx": 3}, **params()["teachers"], "worse": "text"}
+    rows = found(params(teachers=teachers, students={"a": 1}))
+    assert rows["teacher bad"].startswith("gap: params.yaml: teachers.bad.onnx: expected a text")
+    assert rows["teacher worse"].startswith("gap: params.yaml: teachers.worse: expected a mapping")
+    assert rows[TEACHER].startswith("tiny.onnx") and rows[FILES] == "1 annotation file, 1 picture folder"
+    assert rows["students"].startswith("gap: params.yaml: students.a: expected a mapping")
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "told"),
+    [
+        ({"datasets": {"coco": {"format": "yolo"}}}, "datasets", "params.yaml: datasets.coco."),
+        ({"datasets": None}, "datasets", "params.yaml: datasets: expected at least one dataset"),
+        ({"teachers": ["tiny"]}, "teachers", "params.yaml: teachers: expected a mapping, found ['tiny']"),
+        ({"students": None}, "students", "params.yaml: students: expected at least one"),
+    ],
+)
+def test_a_section_that_cannot_be_read(unprepared, changes, what, told):
+    rows = found(params(**changes))
+    assert rows[what].startswith(f"gap: {told}")
+    assert (TEACHER in rows) == ("teachers" not in changes)
+
+
+def test_what_no_reader_foresees_is_one_line(unprepared, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a\nb")
+
+    monkeypatch.setattr("stages.inventory.teacher_settings", fail)
+    assert found(params())[TEACHER] == "gap: RuntimeError: a b"
