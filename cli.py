@@ -72,7 +72,8 @@ def data_fetch(
     """A published dataset, downloaded and unpacked to where params/coco-mpii.yaml expects it. Run again, it goes on where it stopped.
 
     COCO is 20 GB and MPII 13 GB to download, twice that while they are unpacked. An archive fetched by hand is found in
-    data/downloads. Halpe's annotations are only to be had by hand: the command says where and ends with 1.
+    data/downloads; pictures of your own, put in place, are taken for whole where an empty FOLDER.fetched lies beside their folder.
+    Halpe's annotations are only to be had by hand: the command says where and ends with 1.
     """
     from stages import fetch
 
@@ -134,13 +135,69 @@ def evaluate(
     student: Annotated[
         str | None, typer.Option(help="Only this student, and the teachers.", show_default=False)
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this: an ONNX file, a student's folder, or a student or teacher by name.", show_default=False
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Somebody else's file: COCO results (.json), MPII preds (.mat, .h5).", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="With --model or --predictions: DATASET or DATASET:SPLIT; repeatable.", show_default=False),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="With --model: compare with this one, picture by picture.", show_default=False)
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average with the mirrored crop; results/ is left alone.")
+    ] = False,
     device: DeviceOption = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="With --model or --predictions: the numbers as JSON.", show_default=False)
+    ] = None,
 ) -> None:
-    """COCO AP, MPII PCKh and Halpe AP of students and teachers: a table, results/, overlay pictures. With --student, the table only."""
-    from stages import evaluate
+    """COCO AP, MPII PCKh and Halpe AP of students and teachers: a table, results/, everybody's poses. With --student, the table only.
+
+    With --model or --predictions: anything that gives poses, on any dataset, keypoints matched by name.
+
+        pipeline evaluate --model student.onnx --data coco --data mpii:validation --flip
+        pipeline evaluate --predictions theirs.json --data coco
+    """
+    if sum(each is not None for each in (student, model, predictions)) > 1:
+        raise typer.BadParameter("give one of --student, --model and --predictions")
+    if predictions and len(data or []) != 1:
+        raise typer.BadParameter("--predictions wants one --data")
+    if (data or out) and not (model or predictions):
+        raise typer.BadParameter("--data and --out go with --model or --predictions")
+    if against and not model:
+        raise typer.BadParameter("--against goes with --model")
     from stages.params import load_params
 
-    evaluate.run(load_params(), student, device)
+    if predictions and data:
+        from stages import score_predictions
+
+        score_predictions.run(load_params(), predictions, data[0], out)
+    elif model:
+        from stages import score_model
+
+        score_model.run(load_params(), model, data or (), against, flip, device, out)
+    else:
+        from stages import evaluate
+
+        evaluate.run(load_params(), student, device, flip=flip)
+
+
+@app.command()
+def report() -> None:
+    """One HTML page: the numbers, curves, best and worst people, teachers' maps, what was run. Opens from disk, needs no network."""
+    from stages import report
+    from stages.params import load_params
+
+    report.run(load_params())
 
 
 @app.command()
@@ -148,15 +205,21 @@ def export(
     student: Annotated[
         str | None, typer.Option(help="A trained student; by default the first.", show_default=False)
     ] = None,
+    target: Annotated[
+        Literal["onnx", "rtmlib"], typer.Option("--for", help="`rtmlib`: the form that its RTMPose class runs.")
+    ] = "onnx",
+    precision: Annotated[
+        Literal["float32", "float16", "int8"], typer.Option(help="int8 is calibrated on training people.")
+    ] = "float32",
     out: Annotated[
-        Path | None, typer.Option(help="Where to; by default data/students/NAME.onnx.", show_default=False)
+        Path | None, typer.Option(help="Where to; by default data/exported/NAME.onnx.", show_default=False)
     ] = None,
 ) -> None:
-    """A student as ONNX, any batch size, checked against torch."""
+    """A student as ONNX, any batch size, checked against torch on real crops, with its model card beside it."""
     from stages import export
     from stages.params import load_params
 
-    export.run(load_params(), student, out)
+    export.run(load_params(), student, out, target=target, precision=precision)
 
 
 @app.command()
@@ -177,6 +240,77 @@ def show(
     from stages.params import load_params
 
     show.run(load_params(), person, dataset, out, split=split)
+
+
+@app.command()
+def predict(
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures, videos, or folders of them (searched to the bottom).", show_default=False),
+    ],
+    student: Annotated[Path, typer.Option(help="An ONNX file that `pipeline export` wrote.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write. One of an earlier run is replaced, any other refused.")
+    ] = Path("predictions"),
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the people are: COCO annotations, matched by the end of the path, or COCO detections, matched by "
+            "the number that the name ends with.",
+            show_default=False,
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="Or what finds them: an RTMDet or YOLOX ONNX file, as for rtmlib.", show_default=False),
+    ] = None,
+    detector_kind: Annotated[
+        Literal["auto", "rtmdet", "yolox"],
+        typer.Option(help="Whose input statistics the detector wants; `auto` finds out and says so."),
+    ] = "auto",
+    score: Annotated[float, typer.Option(min=0, max=1, help="Boxes with a lower score are left out.")] = 0.3,
+    confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Keypoints above it are drawn and have v = 2; others have v = 1.")
+    ] = 0.2,
+    device: DeviceOption = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass.")] = 64,
+) -> None:
+    """Poses of the people in your own pictures and videos: drawn, and as COCO JSON with every keypoint of the student.
+
+    With neither --boxes nor --detector each picture is taken for one person's box, which suits pictures of one person.
+    A file that cannot be used gets one line on stderr and the rest goes on. Everything appears at the end, at once.
+
+        pipeline predict holiday/ --student student.onnx --detector rtmdet-m.onnx
+
+    predictions.json has a score per person and, beside x, y and v, the `keypoint_confidences`. A video is drawn as .mp4, and
+    its frames are pictures named like clip.mp4/000012.
+    """
+    from stages import predict
+
+    options = predict.Options(boxes, detector, detector_kind, score, confidence, device, batch)
+    predict.run(pictures, student, out, options)
+
+
+@app.command()
+def label(
+    dataset: Annotated[str, typer.Option(help="A dataset of params.yaml.", show_default=False)],
+    split: Annotated[
+        Literal["train", "validation"], typer.Option(help="The split that teachers have looked at.")
+    ] = "train",
+    student: Annotated[str | None, typer.Option(help="A trained student to ask as well.", show_default=False)] = None,
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="Keypoints of networks count above it.")] = 0.4,
+    worst: Annotated[int, typer.Option(min=0, max=200, help="People drawn among those with suspicious labels.")] = 24,
+    device: DeviceOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to; by default data/labels/DATASET-SPLIT.", show_default=False),
+    ] = None,
+) -> None:
+    """A dataset in the full skeleton as COCO JSON, filled from the teachers' stores, and a list of labels that look wrong."""
+    from stages import label
+    from stages.params import load_params
+
+    label.run(load_params(), dataset, split, label.Options(out, student, confidence, worst, device))
 
 
 @app.command()
@@ -215,11 +349,18 @@ def teacher_import(
     skeleton: Annotated[str, typer.Option(help="Whose keypoints: coco17, mpii16 or halpe26.", show_default=False)],
     input_size: Annotated[str, typer.Option("--input", help="Height x width, like 256x192.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The ONNX file to write; its spec goes beside it.", show_default=False)],
+    color: Annotated[Literal["rgb", "bgr"], typer.Option(help="Channel order it was trained with.")] = "rgb",
+    padding: Annotated[float, typer.Option(help="Of the person's box, as it was trained.")] = 1.25,
+    affine: Annotated[Literal["classic", "udp"], typer.Option(help="Of its crops, as it was trained.")] = "classic",
 ) -> None:
-    """A published checkpoint as a teacher: ONNX of any batch size, checked against torch. Needs no package of its makers."""
+    """A published checkpoint as a teacher: ONNX of any batch size, checked against torch. Needs no package of its makers.
+
+    Colour, padding and affine are MMPose's published ones unless you say otherwise; `pipeline teacher check` tries the others.
+    """
     from stages import import_teacher
 
-    import_teacher.run(checkpoint, arch, skeleton, import_teacher.parse_input(input_size), out)
+    training = import_teacher.Training(color, padding, affine)
+    import_teacher.run(checkpoint, arch, skeleton, import_teacher.parse_input(input_size), out, training)
 
 
 @teacher.command("check")
@@ -227,12 +368,13 @@ def teacher_check(
     teacher: TeacherName,
     device: DeviceOption = "auto",
     people: Annotated[int, typer.Option(min=1, help="On about so many annotated people of its own dataset.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass, where the file takes any.")] = 64,
 ) -> None:
     """What the file is, how well it does, and whether another reading of it (colours, scale, left and right) does better."""
     from stages import check
     from stages.params import load_params
 
-    check.run(load_params(), teacher, device, people)
+    check.run(load_params(), teacher, device, people, batch)
 
 
 @teacher.command("spec")

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 CHUNK = 1 << 20
 LARGEST_HEADER = 1 << 14
@@ -260,5 +260,6 @@ def _readable(archive: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{archive}: damaged, or no archive ({reason}): remove it, then run this again") from error
+        raise UserError(
+            f"{archive}: damaged, or no archive ({one_line(error)}): remove it, then run this again"
+        ) from error

@@ -22,13 +22,19 @@ def side_color(keypoint: str) -> tuple[int, int, int]:
     return LEFT if keypoint.startswith("left_") else RIGHT if keypoint.startswith("right_") else MIDDLE
 
 
-def draw_pose(picture: np.ndarray, skeleton: Skeleton, keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """A copy of an RGB picture with limbs and keypoints (K, 2, in its pixels) drawn where both ends are `known` (K,)."""
+def draw_pose(
+    picture: np.ndarray, skeleton: Skeleton, keypoints: np.ndarray, known: np.ndarray, person: float = np.inf
+) -> np.ndarray:
+    """A copy of an RGB picture with limbs and keypoints (K, 2, in its pixels) drawn where both ends are `known` (K,).
+
+    `person`: the longer side of the person in pixels; the smaller, the finer the lines, by default as suits one who fills the
+    picture. In the finest a keypoint has no rim, which would hide little people.
+    """
     drawn = np.ascontiguousarray(picture).copy()
     known = known & np.isfinite(keypoints).all(axis=1)
     at = np.where(known[:, None], keypoints, 0.0)
     fixed = np.rint(at * FINE).astype(int)
-    thick = max(1, round(max(picture.shape[:2]) / 160))
+    thick = max(1, round(min(max(picture.shape[:2]) / 160, person / 60)))
     for one, other in skeleton.limbs:
         a, b = skeleton.index(one), skeleton.index(other)
         if known[a] and known[b]:
@@ -36,7 +42,8 @@ def draw_pose(picture: np.ndarray, skeleton: Skeleton, keypoints: np.ndarray, kn
             cv2.line(drawn, fixed[a].tolist(), fixed[b].tolist(), color, thick, cv2.LINE_AA, SHIFT)
     for k, keypoint in enumerate(skeleton.keypoints):
         if known[k]:
-            cv2.circle(drawn, fixed[k].tolist(), (thick + 1) * FINE, INK, -1, cv2.LINE_AA, SHIFT)
+            if thick > 1:
+                cv2.circle(drawn, fixed[k].tolist(), (thick + 1) * FINE, INK, -1, cv2.LINE_AA, SHIFT)
             cv2.circle(drawn, fixed[k].tolist(), thick * FINE, side_color(keypoint), -1, cv2.LINE_AA, SHIFT)
     return drawn
 

@@ -18,10 +18,9 @@ def predict(
     forward: Forward, spec: NetworkSpec, people: People, images: Path, batch: int, advance: Callable[[int], object]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (N, K, 2) in image pixels, NaN where there is none, and confidences (N, K) of all people; `advance` counts them."""
-    affines = spec.input_from_image(regions_of_boxes(people.box))
     points = np.full((len(people), len(spec.skeleton), 2), np.nan)
     confidence = np.zeros((len(people), len(spec.skeleton)))
-    for rows, crops in _batches(spec, people, images, affines, batch):
+    for rows, crops in crops_of(spec, people, images, batch):
         points[rows], confidence[rows] = poses_of_crops(forward, spec, crops, people.box[rows])
         advance(len(rows))
     return points, confidence
@@ -36,9 +35,9 @@ def poses_of_crops(
     return keypoints(maps, back, spec), confidence
 
 
-def _batches(
-    spec: NetworkSpec, people: People, images: Path, affines: np.ndarray, batch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def crops_of(spec: NetworkSpec, people: People, images: Path, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows (M,) and RGB crops uint8 (M, H, W, 3) of everybody's box, `batch` at a time, each picture read once."""
+    affines = spec.input_from_image(regions_of_boxes(people.box))
     rows: list[int] = []
     crops: list[np.ndarray] = []
     order = np.argsort(people.image, kind="stable")

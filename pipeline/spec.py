@@ -19,6 +19,8 @@ Precision = Literal["float32", "float16"]
 
 SPEC_KEYS = ("skeleton", "input", "color", "mean", "std", "padding", "affine", "kind")
 OPTIONAL_KEYS = ("pixels", "factor", "outputs", "flip")
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""RGB on 0-255: what most published networks, and ours, are trained with."""
 PIXELS: dict[str, float] = {"0-255": 1.0, "0-1": 255.0}
 SIMCC_FACTOR = 10.0
 METADATA_KEY = "pose_fusion."

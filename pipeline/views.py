@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.frames import Regions, regions_of_boxes
 from pipeline.people.people import People
 from pipeline.people.table import read_parquet, write_parquet
@@ -133,7 +133,7 @@ def read_views(path: Path) -> Views:
             raise ValueError("rows out of order")
     except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise UserError(
-            f"{path}: expected a table of views, found {' '.join(str(error).split())}: run `pipeline prepare`"
+            f"{path}: expected a table of views, found {one_line(error)}: run `pipeline prepare`"
         ) from error
     return Views(
         columns["person"].reshape(shape)[:, 0],

@@ -26,9 +26,8 @@ class Checkpoint:
     name: str
     address: str
     score: str
-    """The maker's; empty where none was published for this use."""
-    arch: str | None
-    """None: no teacher, but a start for training; its backbone is what is wanted."""
+    """The maker's."""
+    arch: str
     skeleton: str
     input: tuple[int, int]
     """Height, width in pixels."""
@@ -41,6 +40,11 @@ class Checkpoint:
     def sha256(self) -> str:
         """The first eight hex digits of the file's sha256, which its maker put before the date in its name."""
         return self.file.rsplit("-", 1)[1].split("_")[0]
+
+    @property
+    def kind(self) -> str:
+        """What a teacher made of it says: `kind` of its entry in params.yaml."""
+        return "simcc" if self.arch.startswith("rtmpose-") else "heatmap"
 
     @property
     def terms(self) -> str:
@@ -59,7 +63,8 @@ class Archive:
     files: tuple[str, ...] = ()
     """Names of the files that are wanted, in whatever folder they lie inside."""
     sha256: str = ""
-    """Empty where nobody published one: then the archive's own checksums must do."""
+    """Empty where nobody published one: zip and gzip then have checksums of their own. A plain tar has none for what is inside:
+    there, and wherever this is empty, the JSON files must at least parse."""
     size: int | None = None
     """Bytes."""
 
@@ -82,10 +87,6 @@ class Dataset:
 
 def _rtmpose(size: str, file: str, ap: str) -> Checkpoint:
     return Checkpoint(f"rtmpose-{size}-coco", RTMPOSE + file, f"AP {ap}", f"rtmpose-{size}", "coco17", (256, 192))
-
-
-def _cspnext(size: str, file: str) -> Checkpoint:
-    return Checkpoint(f"cspnext-{size}", RTMPOSE + file, "", None, "coco17", (256, 192))
 
 
 def _coco(arch: str, file: str, ap: str) -> Checkpoint:
@@ -113,10 +114,6 @@ CHECKPOINTS = (
     _mpii("hrnet-w48", MMPOSE + "top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth", "0.901", "0.337"),
     _mpii("resnet-50", MMPOSE + "top_down/resnet/res50_mpii_256x256-418ffc88_20200812.pth", "0.882", None),
     _mpii("resnet-101", MMPOSE + "top_down/resnet/res101_mpii_256x256-416f5d71_20200812.pth", "0.888", None),
-    _cspnext("t", "cspnext-tiny_udp-aic-coco_210e-256x192-cbed682d_20230130.pth"),
-    _cspnext("s", "cspnext-s_udp-aic-coco_210e-256x192-92f5a029_20230130.pth"),
-    _cspnext("m", "cspnext-m_udp-aic-coco_210e-256x192-f2f7d6f6_20230130.pth"),
-    _cspnext("l", "cspnext-l_udp-aic-coco_210e-256x192-273b7631_20230130.pth"),
 )
 
 DATASETS = (

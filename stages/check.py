@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.flip import Forward
+from pipeline.outputs import Arrays
 from pipeline.people.people import People
-from pipeline.predict import predict
+from pipeline.predict import crops_of, poses_of_crops
 from pipeline.scores.pck import keypoint_errors
 from pipeline.scores.poses import Poses
 from pipeline.teachers.readings import Reading, other_readings
@@ -27,6 +29,9 @@ LEAST = 10.0
 CLEARLY = 3.0
 """Points by which another reading must be better to be believed, and this many people at least:"""
 ENOUGH = 30
+WORTH_A_LOOK = 1.0
+SURE, SURE_SHARE = 0.2, 0.01
+"""A teacher of which fewer keypoints than this share have a higher confidence than SURE teaches nobody anything."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +45,36 @@ class Examination:
     pictures: int
     per_second: float
     """People through the network, pictures read and cropped beforehand."""
+    confidence: float
+    """Median over all keypoints."""
+    sure: float
+    """Share of keypoints whose confidence is above SURE."""
     errors: dict[str, float]
     """Per keypoint, mean distance from the label in longer box sides; NaN where none is labelled."""
     others: list[tuple[Reading, float]]
-    """Other readings of the spec, and their scores."""
+    """Other readings of the spec, and their scores, best first."""
 
     @property
-    def suspect(self) -> tuple[Reading, float] | None:
+    def rival(self) -> tuple[Reading, float] | None:
         """The best of the decisive other readings, if it is clearly better."""
-        decisive = [other for other in self.others if other[0].decisive]
-        best = max(decisive, key=lambda other: other[1], default=None)
-        return best if best and self.people >= ENOUGH and best[1] > self.value + CLEARLY else None
+        decisive = [other for other in self.others if other[0].decisive and other[1] > self.value + CLEARLY]
+        return decisive[0] if decisive else None
 
-    def refuse_nonsense(self, teacher: str) -> None:
-        """UserError if the teacher is of no use as it is declared."""
-        found = f"teacher {teacher}: {self.score} {self.value:.1f} on {self.people} people of its own dataset"
-        if self.suspect:
-            reading, value = self.suspect
-            raise UserError(f"{found}, but {value:.1f} with {reading.what}: {reading.remedy}")
-        if self.value < LEAST:
-            raise UserError(
-                f"{found}, expected at least {LEAST:.0f}: check its file, dataset and spec with `pipeline teacher check "
-                f"--teacher {teacher}`, or teach all the same with --no-check, or teach.check: 0 in params.yaml"
+    @property
+    def trouble(self) -> str | None:
+        """Why the teacher is of no use as it is declared, and what to do; None if it is."""
+        found = f"{self.score} {self.value:.1f} on {self.people} people of its own dataset"
+        if self.rival and self.people >= ENOUGH:
+            reading, value = self.rival
+            return f"{found}, but {value:.1f} with {reading.what}: {reading.remedy}"
+        if not self.value >= LEAST:
+            return f"{found}, expected at least {LEAST:.0f}: is it this file, dataset, skeleton and spec?"
+        if self.sure < SURE_SHARE:
+            return (
+                f"{found}, but its confidences are of no use, {self.confidence:.3f} in the median and "
+                f"{100 * self.sure:.1f} % above {SURE}: is its kind right, or its factor?"
             )
+        return None
 
 
 def run(
@@ -70,51 +82,74 @@ def run(
     teacher: str,
     device: Device = "auto",
     people: int = PEOPLE,
+    batch: int = BATCH,
     say: Callable[[str], None] = print,
 ) -> None:
     """Print what the teacher is, how well it does and what other readings of its spec would give; UserError on nonsense."""
     wanted = teacher_settings(params, teacher)
     opened = open_teacher(teacher, wanted.onnx, wanted.spec, device, precision=wanted.precision)
-    found = examine(params, wanted, opened, people, other_readings(wanted.spec))
-    for what, told in _table(opened, found):
+    found = examine(params, wanted, opened, other_readings(wanted.spec), people, batch)
+    for what, told in _table(opened, found, batch):
         say(f"  {what:<10} {told}")
-    say(
-        f"{found.score} {found.value:.1f} on {found.people} people of {wanted.dataset} in {found.pictures} pictures, true boxes"
-    )
-    errors = ", ".join(
-        f"{keypoint} {100 * error:.1f}" for keypoint, error in found.errors.items() if np.isfinite(error)
-    )
-    say(f"mean error in % of the longer box side: {errors}")
+    where = f"{found.people} people of {wanted.dataset} in {found.pictures} pictures"
+    say(f"{found.score} {found.value:.1f} on {where}, true boxes")
+    known = ", ".join(f"{keypoint} {100 * error:.1f}" for keypoint, error in found.errors.items() if np.isfinite(error))
+    say(f"mean error in % of the longer box side: {known}")
+    say(f"confidences: {found.confidence:.2f} in the median, {100 * found.sure:.0f} % above {SURE}")
     say("read otherwise:")
-    for reading, value in sorted(found.others, key=lambda other: -other[1]):
+    for reading, value in found.others:
         note = f"  higher by {value - found.value:.1f}" if value > found.value else ""
         say(f"  {reading.what:<37} {value:5.1f}{note}")
-    found.refuse_nonsense(teacher)
-    best = max(found.others, key=lambda other: other[1])
-    better = f"; {best[0].what} scores higher here: worth a look, not an error" if best[1] > found.value else ""
-    say(f"teacher {teacher} is what params.yaml says{better}: next `{teach_command(teacher)}`")
+    if found.trouble:
+        raise UserError(f"teacher {teacher}: {found.trouble}")
+    say(_verdict(teacher, found))
+
+
+def _verdict(teacher: str, found: Examination) -> str:
+    after = f"next `{teach_command(teacher)}`"
+    best, value = found.others[0]
+    if found.people < ENOUGH:
+        return f"teacher {teacher} works; {found.people} people are too few to tell readings apart, {ENOUGH} are needed: {after}"
+    look = f"; {best.what} scores higher here: worth a look, not an error" if value > found.value + WORTH_A_LOOK else ""
+    return f"teacher {teacher} is what params.yaml says{look}: {after}"
 
 
 def examine(
-    params: dict[str, Any], wanted: TeacherSettings, opened: Teacher, people: int, readings: Sequence[Reading]
+    params: dict[str, Any],
+    wanted: TeacherSettings,
+    opened: Teacher,
+    readings: Sequence[Reading],
+    people: int,
+    batch: int,
 ) -> Examination:
     """Score the teacher, and each of the other readings of its file, on about so many people of its own dataset."""
     dataset = named(dataset_settings(params), wanted.dataset)
     split = TRAIN if dataset.train else TEST
     chosen = spread(load_people(wanted.dataset, split), people)
-    if not chosen.use.any():
+    used = chosen.rows(chosen.use)
+    if not len(used):
         raise UserError(f"{wanted.dataset} {split}: expected people in use, found none: run `pipeline prepare`")
-    count = int(chosen.use.sum())
-    images = dataset.images(split)
-    with progress(count * (1 + len(readings)), f"checking teacher {wanted.name}", "people") as bar:
-        seconds, poses = _poses(opened, chosen, images, bar.update)
-        score, value = accuracy(dataset, chosen, poses)
-        others = []
-        for reading in readings:
-            read = _poses(dataclasses.replace(opened, spec=reading.spec), chosen, images, bar.update)[1]
-            others.append((reading, accuracy(dataset, chosen, read)[1]))
-    errors = keypoint_errors(chosen, poses)
-    return Examination(score, value, count, len(set(chosen.image[chosen.use])), count / seconds, errors, others)
+    declared = Reading("as declared", wanted.spec, False)
+    poses: dict[str, Poses] = {}
+    spent: list[float] = []
+    with progress(len(used) * (1 + len(readings)), f"checking teacher {wanted.name}", "people") as bar:
+        for group in _by_geometry([declared, *readings]):
+            poses |= _poses(opened, group, used, dataset.images(split), batch, bar.update, spent)
+    values = {what: accuracy(dataset, chosen, each) for what, each in poses.items()}
+    score, value = values[declared.what]
+    others = sorted(((reading, values[reading.what][1]) for reading in readings), key=lambda other: -other[1])
+    confidence = poses[declared.what].confidence
+    return Examination(
+        score=score,
+        value=value,
+        people=len(used),
+        pictures=len(set(used.image)),
+        per_second=len(used) * len(poses) / sum(spent),
+        confidence=float(np.median(confidence)),
+        sure=float(np.mean(confidence > SURE)),
+        errors=keypoint_errors(chosen, poses[declared.what]),
+        others=others,
+    )
 
 
 def spread(people: People, count: int) -> People:
@@ -126,23 +161,51 @@ def spread(people: People, count: int) -> People:
     return people.rows(np.array([image in picked for image in people.image], bool))
 
 
-def _poses(opened: Teacher, chosen: People, images: Path, advance: Callable[[int], object]) -> tuple[float, Poses]:
-    """Seconds inside the network, and the poses."""
-    forward, seconds = opened.forward(BATCH), 0.0
+def _by_geometry(readings: Sequence[Reading]) -> list[list[Reading]]:
+    """Readings that look at the same crops, together."""
+    groups: dict[tuple[float, str], list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault((reading.spec.padding, reading.spec.affine), []).append(reading)
+    return list(groups.values())
 
-    def timed(crops: np.ndarray) -> tuple[np.ndarray, ...]:
-        nonlocal seconds
+
+def _poses(
+    opened: Teacher,
+    group: list[Reading],
+    people: People,
+    images: Path,
+    batch: int,
+    advance: Callable[[int], object],
+    spent: list[float],
+) -> dict[str, Poses]:
+    """Everybody's poses by reading; seconds inside the network are added to `spent`."""
+    shape = (len(people), len(opened.spec.skeleton))
+    points = {reading.what: np.full((*shape, 2), np.nan) for reading in group}
+    confidence = {reading.what: np.zeros(shape) for reading in group}
+    for rows, crops in crops_of(group[0].spec, people, images, batch):
+        for reading in group:
+            forward = dataclasses.replace(opened, spec=reading.spec).forward(batch)
+            points[reading.what][rows], confidence[reading.what][rows] = poses_of_crops(
+                _timed(forward, spent), reading.spec, crops, people.box[rows]
+            )
+            advance(len(rows))
+    return {
+        reading.what: poses_of(people, reading.spec.skeleton, points[reading.what], confidence[reading.what])
+        for reading in group
+    }
+
+
+def _timed(forward: Forward, spent: list[float]) -> Forward:
+    def run_and_time(crops: np.ndarray) -> Arrays:
         start = time.perf_counter()
         raw = forward(crops)
-        seconds += time.perf_counter() - start
+        spent.append(time.perf_counter() - start)
         return raw
 
-    people = chosen.rows(chosen.use)
-    points, confidence = predict(timed, opened.spec, people, images, BATCH, advance)
-    return seconds, poses_of(people, opened.spec.skeleton, points, confidence)
+    return run_and_time
 
 
-def _table(opened: Teacher, found: Examination) -> list[tuple[str, str]]:
+def _table(opened: Teacher, found: Examination, batch: int) -> list[tuple[str, str]]:
     spec, (width, height) = opened.spec, opened.target_wh
     numbers = "{:g} {:g} {:g}"
     flip = ", averaged with the mirror picture" if spec.flip else ""
@@ -161,7 +224,12 @@ def _table(opened: Teacher, found: Examination) -> list[tuple[str, str]]:
         ),
         ("mean, std", f"{numbers.format(*spec.mean)}, {numbers.format(*spec.std)} on 0-255"),
         ("kind", f"{spec.kind}: {what}{flip}"),
-        ("device", f"{opened.opened.note}, {opened.precision}"),
-        ("batch", f"fixed to {opened.batch}" if opened.batch else f"any, {BATCH} used"),
+        ("device", f"{opened.opened.note}, {_precision(opened)}"),
+        ("batch", f"fixed to {opened.batch}" if opened.batch else f"any, {batch} used"),
         ("speed", f"{found.per_second:.0f} people a second through the network"),
     ]
+
+
+def _precision(opened: Teacher) -> str:
+    stored = opened.opened.session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
+    return "float16 file" if stored == "float16" else opened.precision

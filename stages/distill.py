@@ -15,18 +15,16 @@ from pipeline.files import replace_folder
 from pipeline.networks.build import PyramidSettings, Student, save_student
 from pipeline.networks.run import Device, torch_device
 from pipeline.people.people import People
-from pipeline.spec import NetworkSpec, parse_spec
+from pipeline.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, parse_spec
 from pipeline.views import Views
 from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named, unified
 from stages.params import parse, refuse_unknown, settings
 from stages.progress import progress
 from stages.stores import open_store
 from stages.students import STUDENTS, Arm, arm_named
-from stages.teachers import teach_command, teacher_settings
+from stages.teachers import listed_teachers, teach_command, teacher_settings
 from stages.training import Task, TrainingSettings, discard_checkpoint, train, write_curve
 from stages.training_data import Source
-
-IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,8 @@ def student_spec(params: dict[str, Any], chosen: DistillSettings) -> NetworkSpec
         "skeleton": "unified",
         "input": list(chosen.input),
         "color": "rgb",
-        "mean": IMAGENET_MEAN,
-        "std": IMAGENET_STD,
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
         "padding": chosen.padding,
         "affine": "udp",
         "kind": "heatmap_logits",
@@ -99,7 +97,7 @@ def _task(params: dict[str, Any], name: str, arm: Arm) -> Task:
         raise UserError(
             f"params.yaml: students.{name}: teachers have seen the replayed views only: use `views: replayed`"
         )
-    refuse_unknown(chosen.terms, ("truth", *(params.get("teachers") or {})), "params.yaml: distill.terms")
+    refuse_unknown(chosen.terms, ("truth", *listed_teachers(params)), "params.yaml: distill.terms")
     weights = {term: chosen.terms.get(term, math.nan) for term in ("truth", *arm.teachers)}
     for term, weight in weights.items():
         if not weight >= 0:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.files import flush, sha256
 from stages.progress import progress
 
@@ -43,9 +43,11 @@ class Interrupted(Exception):
 
 
 def is_right(place: Path, expected: str) -> bool:
-    """Whether the file is there, with a sha256 that begins with `expected`; UserError if it is there with another."""
+    """Whether the file is there, with a sha256 that begins with `expected`; UserError if something else is there."""
     if not place.exists():
         return False
+    if not place.is_file():
+        raise UserError(f"{place}: expected a file, found a folder: remove or rename it, then run this again")
     found = sha256(place)
     if not found.startswith(expected):
         raise UserError(
@@ -200,5 +202,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         return "cannot be reached"
     if isinstance(error, requests.RequestException):
-        return " ".join(str(error).split())[:200]
+        return one_line(error)
     return "the connection broke"

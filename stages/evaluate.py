@@ -1,181 +1,113 @@
-"""Stage `evaluate`: students and teachers on every dataset's test people; metrics, a table and overlay pictures."""
+"""Stage `evaluate`: students and teachers on every dataset's test people; metrics, tables, their poses and PCK curves."""
 
-import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
-from annotated_types import Ge, Gt
-
-from pipeline.errors import UserError
 from pipeline.files import write_atomically
-from pipeline.flip import Forward
-from pipeline.networks.build import load_student
-from pipeline.networks.run import Device, forward_of, torch_device
-from pipeline.people.coco import read_coco_pictures, read_detections
-from pipeline.people.people import People
-from pipeline.predict import predict
-from pipeline.scores.coco import keypoint_ap
+from pipeline.networks.run import Device, torch_device
+from pipeline.scores.bootstrap import resample
 from pipeline.scores.poses import Poses
-from pipeline.spec import NetworkSpec
-from pipeline.teachers.session import open_teacher
-from stages.datasets import TEST, VALIDATION, DatasetSettings, dataset_settings, load_people, unified
-from stages.overlays import OVERLAYS, write_overlay
+from pipeline.skeletons import Skeleton
+from stages.curves import CURVES, write_curves
+from stages.datasets import TEST, VALIDATION, dataset_settings, load_people, unified
+from stages.inference import DetectedPeople, detected_people, poses_in_boxes, poses_in_detections
+from stages.models import Model, models_of
 from stages.params import settings
+from stages.parts import DatasetPart
+from stages.poses import POSES, poses_path, write_poses
 from stages.progress import progress
-from stages.scores import SCORE_NAMES, accuracy, all_scores, poses_of
-from stages.students import STUDENTS, arm_named, arms
-from stages.teachers import teacher_settings
+from stages.results import EvaluateSettings, as_json, difference_table, joint_table, metrics_of, notes, results_table
+from stages.scored import Scored, detection_scores, scored
+from stages.scores import accuracy
 
 RESULTS = Path("results")
-BATCH = 64
-DETAILS = ("AP50", "AP75", "APM", "APL", "AP-21 (thorax as neck)")
-"""Scores that metrics.json has and the table leaves out."""
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    overlays: Annotated[int, Ge(0)] = 6
-    """People drawn per dataset."""
-    confidence: Annotated[float, Gt(0)] = 0.2
-    """Keypoints above this are drawn."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A student or a teacher, ready to be run."""
-
-    name: str
-    spec: NetworkSpec
-    forward: Forward
 
 
 def run(
-    params: dict[str, Any], student: str | None = None, device: Device = "auto", say: Callable[[str], None] = print
+    params: dict[str, Any],
+    student: str | None = None,
+    device: Device = "auto",
+    say: Callable[[str], None] = print,
+    flip: bool = False,
 ) -> None:
-    """Score all students that are trained and the teachers whose files are here, and write results and overlays.
+    """Score all students that are trained and the teachers whose files are here, and write results and poses.
 
-    With `student` only that one and the teachers, and nothing is written: the results are of all.
+    With `student` only that one and the teachers, with `flip` against what params.yaml says: then nothing is written, for the
+    results are of all and as params.yaml says.
     """
     everything = dataset_settings(params)
     datasets = {name: dataset for name, dataset in everything.items() if dataset.test}
     chosen = settings(params, "evaluate", EvaluateSettings)
-    models = _models(params, student, device, say)
-    truths = {name: load_people(name, TEST) for name in datasets}
+    say(f"evaluating on {torch_device(device)}")
+    models = models_of(params, student, device, chosen.flip or flip, say)
+    tests = {name: DatasetPart(name, dataset, TEST, load_people(name, TEST)) for name, dataset in datasets.items()}
+    truths = {name: part.truth for name, part in tests.items()}
+    detected = {name: detected_people(dataset, truths[name]) for name, dataset in datasets.items()}
     held_out = {name: load_people(name, VALIDATION) for name, dataset in everything.items() if dataset.train}
-    metrics: dict[str, dict[str, Any]] = {}
+    held_out = {name: people for name, people in held_out.items() if people.use.any()}
+    seed, count, skeleton = int(params.get("seed", 0)), chosen.resamples, unified(everything)
+    results: dict[str, dict[str, Scored]] = {model.name: {} for model in models}
+    validation: dict[str, dict[str, float]] = {}
     shown: dict[str, dict[str, Poses]] = {name: {} for name in datasets}
-    counted = [int(people.use.sum()) for people in (*truths.values(), *held_out.values())]
-    with progress(sum(counted) * len(models), "evaluating", "people") as bar:
+    people = sum(int(each.use.sum()) for each in (*truths.values(), *held_out.values()))
+    boxes = sum(len(found.people) for found in detected.values() if found)
+    with progress((people + boxes) * len(models), "evaluating", "people") as bar:
         for model in models:
-            scores: dict[str, Any] = {}
-            for name, dataset in datasets.items():
-                poses = _poses(model, truths[name], dataset.images(TEST), bar.update)
-                shown[name][model.name] = poses
-                scores[name] = all_scores(dataset, truths[name], poses, unified(everything))
-                if dataset.test and dataset.test.detections:
-                    scores[name] |= _with_detections(model, truths[name], dataset)
-            scores["average"] = _average(scores, datasets)
-            scores["validation"] = {
+            for name, part in tests.items():
+                found, poses = score_part(model, part, detected[name], skeleton, count, seed, bar.update)
+                results[model.name][name], shown[name][model.name] = found, poses
+            validation[model.name] = {
                 name: accuracy(
-                    everything[name], people, _poses(model, people, everything[name].images(VALIDATION), bar.update)
+                    everything[name],
+                    people,
+                    poses_in_boxes(model, people, everything[name].images(VALIDATION), bar.update),
                 )[1]
                 for name, people in held_out.items()
-                if people.use.any()
             }
-            metrics[model.name] = scores
-    table = results_table(metrics, datasets)
-    if student:
-        say(table)
+    tables = [results_table(results, datasets)]
+    if len(models) > 1 and count:
+        tables.append(difference_table(results, datasets))
+    tables += [joint_table(results, name) for name, dataset in datasets.items() if dataset.score == "pckh"]
+    text = "\n".join([*tables, *(f"{note}\n" for note in notes(results, datasets, truths, count))])
+    if student or flip > chosen.flip:
+        say(text)
         return
-    write_atomically(RESULTS / "metrics.json", (json.dumps(_rounded(metrics), indent=1) + "\n").encode())
-    write_atomically(RESULTS / "table.md", table.encode())
-    OVERLAYS.mkdir(parents=True, exist_ok=True)
-    if chosen.overlays:
-        for name, dataset in datasets.items():
-            write_overlay(name, dataset, truths[name], shown[name], chosen.overlays, chosen.confidence)
-    say(table)
-    say(f"numbers: {RESULTS / 'metrics.json'}; pictures: {OVERLAYS}/")
+    metrics = metrics_of(results, datasets, validation)
+    document = {model.name: {"sha256": model.sha256, **metrics[model.name]} for model in models}
+    write_atomically(RESULTS / "metrics.json", as_json(document))
+    write_atomically(RESULTS / "table.md", text.encode())
+    shutil.rmtree(POSES, ignore_errors=True)
+    for name, poses_of_models in shown.items():
+        write_poses(poses_path(name), poses_of_models)
+    write_curves(truths, shown)
+    say(text)
+    say(f"numbers: {RESULTS / 'metrics.json'}; poses: {POSES}/; curves: {CURVES}; a page of it all: `pipeline report`")
 
 
-def results_table(metrics: dict[str, dict[str, Any]], datasets: dict[str, DatasetSettings]) -> str:
-    """Markdown: a row per model, a column per dataset's scores, the average of those that are trained on, 0 to 100."""
-    columns = [(name, key) for name in datasets for key in _columns(name, metrics)]
-    heading = ["model", "average", *(f"{name} {key}" for name, key in columns)]
-    lines = [f"| {' | '.join(heading)} |", "|---|" + "---:|" * (len(columns) + 1)]
-    for model, scores in metrics.items():
-        cells = [scores["average"], *(scores[name].get(key, float("nan")) for name, key in columns)]
-        lines.append(f"| {model} | " + " | ".join("" if np.isnan(cell) else f"{cell:.1f}" for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+def score_part(
+    model: Model,
+    part: DatasetPart,
+    detected: DetectedPeople | None,
+    skeleton: Skeleton,
+    count: int,
+    seed: int,
+    advance: Callable[[int], object],
+) -> tuple[Scored, Poses]:
+    """A model's scores on a part, those on detected boxes included where there are any, and its poses in the annotated boxes.
 
-
-def _columns(dataset: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(key for scores in metrics.values() for key in scores[dataset])
-    return [key for key in keys if key.startswith(("AP", "PCK")) and key not in DETAILS]
-
-
-def _models(params: dict[str, Any], student: str | None, device: Device, say: Callable[[str], None]) -> list[Model]:
-    models = []
-    on = torch_device(device)
-    say(f"evaluating on {on}")
-    for name in [arm_named(params, student)[0]] if student else arms(params):
-        if student is None and not (STUDENTS / name).is_dir():
-            say(f"student {name} is not trained yet and left out: run `pipeline distill --student {name}`")
-            continue
-        loaded = load_student(STUDENTS / name)
-        models.append(Model(name, loaded.spec, forward_of(loaded.network.to(on), loaded.spec)))
-    for name in params.get("teachers") or {}:
-        wanted = teacher_settings(params, name)
-        if not wanted.onnx.is_file():
-            say(f"teacher {name}: {wanted.onnx} is not here and left out")
-            continue
-        opened = open_teacher(name, wanted.onnx, wanted.spec, device, precision=wanted.precision)
-        models.append(Model(f"teacher {name}", wanted.spec, opened.forward(BATCH)))
-    if not models:
-        raise UserError("nothing to evaluate: run `pipeline distill` first")
-    return models
-
-
-def _poses(model: Model, truth: People, images: Path, advance: Callable[[int], object]) -> Poses:
-    people = truth.rows(truth.use)
-    points, confidence = predict(model.forward, model.spec, people, images, BATCH, advance)
-    return poses_of(people, model.spec.skeleton, points, confidence)
-
-
-def _with_detections(model: Model, truth: People, dataset: DatasetSettings) -> dict[str, float]:
-    """AP on detected boxes, in the pictures that have any; a pose's score is weighted by its box's."""
-    assert dataset.test is not None
-    assert dataset.test.detections is not None
-    folder = Path(dataset.annotations)
-    detections = read_detections(folder / dataset.test.detections)
-    pictures = read_coco_pictures(folder / dataset.test.file)
-    kept = np.isin(detections.image_id, list(pictures))
-    image_id, box = detections.image_id[kept], detections.box[kept]
-    blank = truth.rows(np.zeros(len(box), np.int64))
-    people = replace(
-        blank,
-        image_id=image_id,
-        image=np.array([pictures[int(i)][0] for i in image_id]),
-        image_wh=np.array([pictures[int(i)][1] for i in image_id], np.int32).reshape(-1, 2),
-        box=box,
-        person=np.full(len(box), -1),
-    )
-    points, confidence = predict(model.forward, model.spec, people, dataset.images(TEST), BATCH, lambda count: None)
-    poses = poses_of(people, model.spec.skeleton, points, confidence)
-    poses = replace(poses, score=poses.score * detections.score[kept])
-    annotated = truth.rows(np.isin(truth.image_id, image_id))
-    name = f"AP on detections of {len(np.unique(image_id))} pictures"
-    return {name: 100 * keypoint_ap(annotated, poses)["AP"]}
-
-
-def _average(scores: dict[str, Any], datasets: dict[str, DatasetSettings]) -> float:
-    main = [scores[name][SCORE_NAMES[dataset.score]] for name, dataset in datasets.items() if dataset.train]
-    return float(np.mean(main)) if main else float("nan")
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return None if np.isnan(value) else round(float(value), 3)
+    `skeleton` is the unified one; `count` resamples, the same for every model.
+    """
+    images = part.dataset.images(part.split)
+    stream = [seed, *part.title.encode()]
+    poses = poses_in_boxes(model, part.truth, images, advance)
+    found = scored(part.dataset, part.truth, poses, skeleton, resample(part.truth.image_id, count, stream))
+    if detected is None:
+        return found, poses
+    in_detections = poses_in_detections(model, detected, images, advance)
+    shared = None if part.dataset.train else tuple(k for k in part.truth.skeleton.keypoints if k in skeleton.keypoints)
+    boxes, pictures = detected.people.image_id, detected.image_id
+    more = detection_scores(part.truth, in_detections, boxes, pictures, count, stream, shared)
+    return replace(found, scores={**found.scores, **more}), poses

@@ -1,6 +1,11 @@
-"""`teacher fetch` and `data fetch`: what the catalogue lists, brought to its place below data/. No other stage uses the network."""
+"""`teacher fetch` and `data fetch`: what the catalogue lists, brought to its place below data/. No other stage uses the network.
+
+Beside a folder of pictures that was unpacked whole lies `FOLDER.fetched`: what from, and how many files. Pictures that somebody
+else put there are never touched, and count as whole only where their owner made that file, an empty one, by hand.
+"""
 
 import difflib
+import json
 import os
 import shlex
 import shutil
@@ -11,8 +16,8 @@ from urllib.parse import urlsplit
 
 from cache.lock import exclusive
 from pipeline.archives import look_through, unpack
-from pipeline.errors import UserError
-from pipeline.files import sha256
+from pipeline.errors import UserError, one_line
+from pipeline.files import sha256, write_atomically
 from stages import catalogue
 from stages.catalogue import Archive, Checkpoint, Dataset
 from stages.download import download, is_right
@@ -42,6 +47,7 @@ def teacher(name: str, folder: Path = PUBLISHED, mirror: str | None = None, say:
     checkpoint = _named(name, catalogue.CHECKPOINTS, "checkpoint")
     address = _address(checkpoint.address, mirror)
     place = folder / checkpoint.file
+    _expect_folder(folder)
     with exclusive(place):
         if is_right(place, checkpoint.sha256):
             say(f"{place} is there already")
@@ -52,22 +58,25 @@ def teacher(name: str, folder: Path = PUBLISHED, mirror: str | None = None, say:
     say(f"sha256: {sha256(place)} (its first eight digits stand in its name)")
     say(f"published score: {_score(checkpoint)}")
     say(f"licence: {checkpoint.terms}")
-    if checkpoint.arch:
-        out = TEACHERS / f"{checkpoint.skeleton.rstrip('0123456789')}.onnx"
-        say(
-            f"next: pipeline teacher import {shlex.quote(str(place))} --arch {checkpoint.arch} "
-            f"--skeleton {checkpoint.skeleton} --input {_input(checkpoint)} --out {out}"
-        )
+    out = TEACHERS / f"{checkpoint.skeleton.rstrip('0123456789')}.onnx"
+    say(
+        f"next: pipeline teacher import {shlex.quote(str(place))} --arch {checkpoint.arch} "
+        f"--skeleton {checkpoint.skeleton} --input {_input(checkpoint)} --out {out}"
+    )
     return place
 
 
 def data(name: str, root: Path = DATA, keep: bool = False, mirror: str | None = None, say: Say = print) -> None:
     """Bring a dataset's pictures and annotations below `root`; what is there already is left as it is.
 
-    Archives come into `<root>/downloads` and, unless `keep`, go again once they are unpacked. UserError for what cannot be had.
+    Archives come into `<root>/downloads` and, unless `keep`, go again once they are unpacked. UserError for what cannot be had,
+    and, before anything is downloaded, for a place that is taken by something else.
     """
     dataset = _named(name, catalogue.DATASETS, "dataset")
     say(f"licence: {dataset.terms}")
+    _expect_folder(root / "downloads")
+    for archive in dataset.archives:
+        _is_unpacked(archive, root / archive.folder)
     for archive in dataset.archives:
         _fetch_archive(archive, root, keep, mirror, dataset.page, say)
     missing = [root / file for file in dataset.by_hand if not (root / file).is_file()]
@@ -104,24 +113,42 @@ def _fetch_archive(archive: Archive, root: Path, keep: bool, mirror: str | None,
 def _unpack(archive: Archive, file: Path, folder: Path) -> int:
     """The archive's wanted files in their folder; returns how many. A folder of pictures appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(folder.name + ".unpacking")
+    place = folder.resolve()
+    aside = place.with_name(place.name + ".unpacking")
     shutil.rmtree(aside, ignore_errors=True)
     with progress(0, f"look through {file.name}", "B") as bar:
         bar.total, bar.unit_scale = None, True
-        sizes = look_through(file, shutil.disk_usage(folder.parent).free, bar.update)
+        sizes = look_through(file, shutil.disk_usage(place.parent).free, bar.update)
     wanted = _pictures(archive, file, sizes) if archive.pictures else _files(archive, file, sizes, folder)
-    with progress(sum(sizes[path] for path in wanted), f"unpack {file.name}", "B") as bar:
-        bar.unit_scale = True
-        unpack(file, {path: aside / inside for path, inside in wanted.items()}, bar.update)
-    os.sync()
-    if archive.pictures:
-        aside.rename(folder)
-    else:
-        folder.mkdir(exist_ok=True)
-        for inside in wanted.values():
-            os.replace(aside / inside, folder / inside)
-        shutil.rmtree(aside)
+    try:
+        with progress(sum(sizes[path] for path in wanted), f"unpack {file.name}", "B") as bar:
+            bar.unit_scale = True
+            unpack(file, {path: aside / inside for path, inside in wanted.items()}, bar.update)
+        if not archive.sha256:
+            _parse([aside / inside for inside in wanted.values() if inside.endswith(".json")], file)
+        os.sync()
+        if archive.pictures:
+            # Written first, so that no kill leaves the whole folder without it; alone, it says nothing.
+            write_atomically(_marker(folder), _record(archive, len(wanted)))
+            aside.rename(place)
+        else:
+            place.mkdir(exist_ok=True)
+            for inside in wanted.values():
+                os.replace(aside / inside, place / inside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return len(wanted)
+
+
+def _parse(files: list[Path], archive: Path) -> None:
+    """UserError for a file that is no JSON: a plain tar has no checksum of what is inside, so this is what can be found out."""
+    for file in files:
+        try:
+            json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{archive}: damaged: its {file.name} is no JSON ({one_line(error)}): remove it, then run this again"
+            ) from error
 
 
 def _pictures(archive: Archive, file: Path, paths: Iterable[str]) -> dict[str, str]:
@@ -151,9 +178,73 @@ def _files(archive: Archive, file: Path, paths: Iterable[str], folder: Path) -> 
 
 
 def _is_unpacked(archive: Archive, folder: Path) -> bool:
-    if archive.pictures:
-        return folder.is_dir() and any(folder.iterdir())
-    return all((folder / name).is_file() for name in archive.files)
+    """Whether what the archive brings is there; UserError where something else is, in its way."""
+    if not archive.pictures:
+        _expect_folder(folder)
+        places = [folder / name for name in archive.files]
+        for place in places:
+            if place.exists() and not place.is_file():
+                raise UserError(f"{place}: expected a file, found a folder: remove or rename it, then run this again")
+        return all(place.is_file() for place in places)
+    _expect_folder(folder.parent if folder.is_symlink() else folder)
+    found = _count(folder)
+    if found is None:
+        if folder.is_symlink():
+            raise UserError(
+                f"{folder}: expected a folder, found a link to no folder or an empty one: remove the link and run this again; "
+                f"to keep pictures elsewhere, make {folder.parent} a link"
+            )
+        return False
+    recorded = _recorded(archive, folder)
+    if recorded is None or found < recorded:
+        files = f"{found:,} file{'' if found == 1 else 's'}"
+        whole = f" of the {recorded:,} that {archive.file} brought" if recorded else ""
+        raise UserError(
+            f"{folder}: found {files}{whole}, not known to be all of {archive.file}: if they are, make an empty file "
+            f"{_marker(folder)} to say so; if not, move the folder away; then run this again"
+        )
+    return True
+
+
+def _count(folder: Path) -> int | None:
+    """Files below a folder; None where there is none or nothing is in it."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def _marker(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".fetched")
+
+
+def _record(archive: Archive, count: int) -> bytes:
+    return (json.dumps({"archive": archive.file, "files": count}) + "\n").encode()
+
+
+def _recorded(archive: Archive, folder: Path) -> int | None:
+    """How many files the marker beside the folder speaks of, 0 where its owner made an empty one, None without one of this archive."""
+    marker = _marker(folder)
+    if not marker.is_file():
+        return None
+    content = marker.read_bytes()
+    if not content.strip():
+        return 0
+    try:
+        record = json.loads(content)
+        return int(record["files"]) if record["archive"] == archive.file else None
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def _expect_folder(folder: Path) -> None:
+    """UserError where something that is no folder stands at this path or above it."""
+    for each in (folder, *folder.parents):
+        if each.is_symlink() and not each.exists():
+            raise UserError(
+                f"{each}: expected a folder, found a link that leads nowhere: mend or remove it, then run this again"
+            )
+        if each.exists() and not each.is_dir():
+            raise UserError(f"{each}: expected a folder, found a file: remove or rename it, then run this again")
 
 
 def _shown(archive: Archive, folder: Path) -> str:
@@ -180,7 +271,12 @@ def _address(address: str, mirror: str | None) -> str:
     """The maker's address, or the same path below a mirror."""
     if mirror is None:
         return address
-    if urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc:
+    try:
+        parts = urlsplit(mirror)
+        usable = parts.scheme in ("http", "https") and bool(parts.netloc)
+    except ValueError:  # brackets that do not match
+        usable = False
+    if not usable:
         raise UserError(f"--mirror: expected an address like https://example.org/files, found {mirror!r}")
     return mirror.rstrip("/") + urlsplit(address).path
 
@@ -190,7 +286,5 @@ def _input(checkpoint: Checkpoint) -> str:
 
 
 def _score(checkpoint: Checkpoint) -> str:
-    if not checkpoint.arch:
-        return "none: a start for training, of which the backbone is wanted"
     where = "COCO val2017, boxes of a detector" if checkpoint.skeleton == "coco17" else "MPII val"
     return f"{checkpoint.score} ({where}, flip averaging)"

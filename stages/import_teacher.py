@@ -3,19 +3,33 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import yaml
 
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
-from pipeline.networks.architectures import architecture, published_spec
+from pipeline.frames import Convention
+from pipeline.networks.architectures import PADDING, architecture, published_spec
 from pipeline.networks.checkpoint import load_into, read_state_dict
 from pipeline.networks.export import BATCHES, OUTPUTS, export_onnx
 from pipeline.skeletons import skeleton_named
-from pipeline.spec import NetworkSpec, spec_values
+from pipeline.spec import NetworkSpec, parse_spec, spec_values
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a checkpoint was trained to see, where that is not what its makers' published ones were; no file says so."""
+
+    color: Literal["rgb", "bgr"] = "rgb"
+    padding: float = PADDING
+    affine: Convention = "classic"
+
+
+PUBLISHED = Training()
 
 
 def run(
@@ -24,6 +38,7 @@ def run(
     skeleton: str,
     input_hw: tuple[int, int],
     out: Path,
+    training: Training = PUBLISHED,
     say: Callable[[str], None] = print,
 ) -> None:
     """Write `out` and, beside it, its spec as JSON; print what to put into params.yaml. UserError, and no file, where it does not fit."""
@@ -38,7 +53,9 @@ def run(
         f"{arch} with the {len(points)} keypoints of {skeleton} and input {input_hw[0]}x{input_hw[1]}",
     )
     published = published_spec(arch, points, input_wh)
-    spec = replace(published, outputs=OUTPUTS["simcc"]) if published.kind == "simcc" else published
+    outputs = OUTPUTS["simcc"] if published.kind == "simcc" else ()
+    values = spec_values(replace(published, outputs=outputs)) | vars(training)
+    spec = parse_spec(values, "teacher import")
     difference = export_onnx(network, spec, out, _crops(input_wh))
     beside = out.with_suffix(".json")
     try:

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import UserError
-from stages.catalogue import DATASETS
-from stages.datasets import TAUGHT, DatasetSettings, Part, dataset_settings, load_people, load_views, table_path
+from pipeline.errors import UserError, one_line
+from pipeline.spec import NetworkSpec
+from pipeline.teachers import onnx_file
+from stages.catalogue import CHECKPOINTS, DATASETS
+from stages.datasets import TAUGHT, DatasetSettings, Part, dataset_settings, load_people, load_views, named, table_path
 from stages.params import settings
 from stages.sample import SampleSettings
 from stages.stores import open_store
 from stages.students import STUDENTS, arms
-from stages.teachers import store_path, teach_command, teacher_settings
+from stages.teachers import listed_teachers, store_path, teach_command, teacher_settings
 
 TABLES: tuple[Literal["people", "views", "pictures"], ...] = ("people", "views", "pictures")
 
@@ -35,10 +37,8 @@ def inventory(params: dict[str, Any]) -> list[Entry]:
     for name, dataset in datasets.items():
         entries.append(_entry(f"dataset {name}", functools.partial(_files, params, name, dataset)))
         entries.append(_entry(f"dataset {name}, prepared", functools.partial(_tables, name, dataset)))
-    teachers = params.get("teachers") or {}
-    if not isinstance(teachers, dict):
-        entries.append(Entry("teachers", f"params.yaml: teachers: expected a mapping, found {teachers!r}", False))
-        teachers = {}
+    teachers: list[str] = []
+    entries += _listed("teachers", lambda: teachers.extend(listed_teachers(params)))
     for name in teachers:
         wrong = _listed(f"teacher {name}", functools.partial(teacher_settings, params, name))
         entries += wrong or _of_teacher(params, name, datasets)
@@ -55,7 +55,7 @@ def _entry(what: str, look: Callable[[], str]) -> Entry:
     except UserError as error:
         return Entry(what, str(error), False)
     except Exception as error:  # a damaged file is one line of the report, whatever its reader makes of it
-        return Entry(what, f"{type(error).__name__}: {' '.join(str(error).split())}", False)
+        return Entry(what, f"{type(error).__name__}: {one_line(error)}", False)
 
 
 def _listed(what: str, parse: Callable[[], object]) -> list[Entry]:
@@ -65,7 +65,7 @@ def _listed(what: str, parse: Callable[[], object]) -> list[Entry]:
 
 
 def _of_teacher(params: dict[str, Any], name: str, datasets: dict[str, DatasetSettings]) -> list[Entry]:
-    entries = [_entry(f"teacher {name}", functools.partial(_teacher_file, params, name))]
+    entries = [_entry(f"teacher {name}", functools.partial(_teacher_file, params, name, datasets))]
     stores = [(dataset, split) for dataset, values in datasets.items() if values.train for split in TAUGHT]
     if stores:
         entries.append(_entry(f"teacher {name}, stores", functools.partial(_stores, params, name, stores)))
@@ -104,25 +104,46 @@ def _tables(name: str, dataset: DatasetSettings) -> str:
     return _count(len(tables), "table")
 
 
-def _teacher_file(params: dict[str, Any], name: str) -> str:
-    path = teacher_settings(params, name).onnx
-    if path.is_file():
-        return f"{path}, {path.stat().st_size / 1e6:.1f} MB"
+def _teacher_file(params: dict[str, Any], name: str, datasets: dict[str, DatasetSettings]) -> str:
+    """A teacher's ONNX file: there, whole, and judged by a dataset that there is."""
+    teacher = teacher_settings(params, name)
+    if datasets:  # else they have a gap of their own
+        named(datasets, teacher.dataset)
+    if teacher.onnx.is_file():
+        size = teacher.onnx.stat().st_size
+        if not size:  # to protobuf, nothing at all is a message too
+            raise UserError(f"{teacher.onnx} is empty: put the file there again")
+        onnx_file.digest(teacher.onnx)
+        return f"{teacher.onnx}, {size / 1e6:.1f} MB"
     fit = params.get("fit")
     fitted = fit.get("teachers") if isinstance(fit, dict) else None
     if isinstance(fitted, list) and name in fitted:
-        raise UserError(f"{path} is missing: run `pipeline fit --teacher {name}`")
-    raise UserError(
-        f"{path} is missing: put the file there, or see `pipeline teacher fetch --help` and `pipeline teacher import --help`"
-    )
+        raise UserError(f"{teacher.onnx} is missing: run `pipeline fit --teacher {name}`")
+    raise UserError(f"{teacher.onnx} is missing: put the file there, or {_published(teacher.spec)}")
+
+
+def _published(spec: NetworkSpec) -> str:
+    """The command that brings what the catalogue has for such a spec, or else the list of what it has."""
+    fitting = [
+        checkpoint.name
+        for checkpoint in CHECKPOINTS
+        if (checkpoint.skeleton, checkpoint.kind) == (spec.skeleton.name, spec.kind)
+        and checkpoint.input == (spec.input_wh[1], spec.input_wh[0])
+    ]
+    if not fitting:
+        return "run `pipeline teacher fetch` for the list of published ones"
+    others = f" (or {', '.join(fitting[1:])})" if len(fitting) > 1 else ""
+    return f"run `pipeline teacher fetch {fitting[0]}`{others} and then the import that it prints"
 
 
 def _stores(params: dict[str, Any], teacher: str, stores: list[tuple[str, str]]) -> str:
-    """The stores of a teacher: complete, and of today's spec and people."""
+    """The stores of a teacher: complete, and of today's file, spec and people."""
+    onnx = teacher_settings(params, teacher).onnx
+    today = onnx_file.digest(onnx) if onnx.is_file() else None
     troubles, complete = [], 0
     for dataset, split in stores:
         try:
-            complete += _store(params, teacher, dataset, split)
+            complete += _store(params, teacher, dataset, split, today)
         except UserError as error:
             troubles.append(str(error))
     if troubles:
@@ -130,15 +151,21 @@ def _stores(params: dict[str, Any], teacher: str, stores: list[tuple[str, str]])
     return f"{_count(complete, 'store')} complete"
 
 
-def _store(params: dict[str, Any], teacher: str, dataset: str, split: str) -> int:
-    """1 where the store is complete, 0 where there are no people to store; UserError where it is neither."""
+def _store(params: dict[str, Any], teacher: str, dataset: str, split: str, today: str | None) -> int:
+    """1 where the store is complete, 0 where there are no people to store; UserError where it is neither.
+
+    `today`: digest of the teacher's file, None where it is not there to be compared.
+    """
     path = store_path(teacher, dataset, split)
     if not path.is_dir() and not table_path(dataset, split, "people").is_file():
         raise UserError(f"{path}: no such target store: run `{teach_command(teacher)}`")
     people = load_people(dataset, split)
     if not len(people):
         return 0
-    open_store(params, teacher, dataset, split, people, load_views(dataset, split, people))
+    store = open_store(params, teacher, dataset, split, people, load_views(dataset, split, people))
+    if today is not None and store.fingerprint.get("teacher") != today:
+        again = teach_command(teacher)
+        raise UserError(f"{path}: was made from another file of the teacher than there is now: run `{again}`")
     return 1
 
 

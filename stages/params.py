@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 FILE = Path("params.yaml")
 SECTIONS = (
@@ -24,6 +24,7 @@ SECTIONS = (
     "students",
     "baselines",
     "evaluate",
+    "report",
 )
 
 Settings = TypeVar("Settings")
@@ -36,7 +37,7 @@ def load_params(path: Path = FILE) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: not readable as YAML: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a mapping, found {type(values).__name__}")
     refuse_unknown(values, SECTIONS, str(path))

@@ -1,8 +1,9 @@
 """`pipeline teacher spec`: the entry for params.yaml that an ONNX file suggests, each value with where it is from."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+
+import yaml
 
 from pipeline.teachers.proposal import propose
 
@@ -10,7 +11,7 @@ from pipeline.teachers.proposal import propose
 def run(path: Path, say: Callable[[str], None] = print) -> None:
     """Print the lines to paste under `teachers:` and the next command."""
     proposal = propose(path)
-    lines = {"onnx": (str(path), ""), "dataset": ("NAME", "whose labels it is judged by")}
+    lines = {"onnx": (_yaml(str(path)), ""), "dataset": ("NAME", "whose labels it is judged by")}
     lines |= {key: (_yaml(value), proposal.source[key]) for key, value in proposal.values.items()}
     say("teachers:")
     say(f"  {path.stem}:")
@@ -21,4 +22,5 @@ def run(path: Path, say: Callable[[str], None] = print) -> None:
 
 
 def _yaml(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """One line of YAML, whatever a file claims its values to be."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()

@@ -16,7 +16,7 @@ from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named
 from stages.stores import open_store
-from stages.teachers import store_path, teach_command, teacher_settings
+from stages.teachers import listed_teachers, store_path, teach_command, teacher_settings
 
 CROP_WH = (192, 256)
 PADDING = 1.4
@@ -39,7 +39,7 @@ def run(
     display = input_from_image(views.regions(row, slice(None)), CROP_WH, PADDING, "classic")
     crops = crop(picture, display, CROP_WH)
     columns = {"truth": [_truth(people, row, crops[v], display[v]) for v in range(len(views))]}
-    for teacher in params.get("teachers") or {}:
+    for teacher in listed_teachers(params):
         path = store_path(teacher, dataset, split)
         if not path.exists():
             if split in TAUGHT:

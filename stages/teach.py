@@ -18,7 +18,6 @@ from cache.reader import open_targets
 from cache.writer import finish, open_for_writing, write_boundary
 from pipeline.crops import crop
 from pipeline.errors import UserError
-from pipeline.outputs import keypoints
 from pipeline.people.manifest import Manifest, read_manifest
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
@@ -29,9 +28,10 @@ from pipeline.teachers.targets import targets_of
 from pipeline.views import Views
 from stages.check import PEOPLE, examine
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named, table_path
+from stages.decoded import decoded_poses
 from stages.params import settings
 from stages.progress import progress
-from stages.scores import accuracy, poses_of
+from stages.scores import accuracy
 from stages.stores import shown_to
 from stages.teachers import TARGETS, TeacherSettings, store_path, teach_command, teacher_settings
 
@@ -88,9 +88,11 @@ def run(
         return
     if check and chosen.check and not all(_written(opened, work) for work in works):
         decisive = [reading for reading in other_readings(wanted.spec) if reading.decisive]
-        found = examine(params, wanted, opened, chosen.check, decisive)
+        found = examine(params, wanted, opened, decisive, chosen.check, batch)
         say(f"teacher {teacher}: {found.score} {found.value:.1f} on {found.people} people of {wanted.dataset}")
-        found.refuse_nonsense(teacher)
+        if found.trouble:
+            anyway = "`--no-check`, or teach.check: 0 in params.yaml, teaches all the same"
+            raise UserError(f"teacher {teacher}: {found.trouble}; {anyway}")
     written = 0
     with exclusive(TARGETS / teacher):
         for work in works:
@@ -183,17 +185,7 @@ def _merged(parts: list[dict[int, np.ndarray]]) -> dict[int, np.ndarray]:
 def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: People) -> Poses:
     """The teacher's poses of the people in use, decoded from view 0 of its store."""
     store = open_targets(store_path(wanted.name, dataset, split), teach_command(wanted.name), people.person)
-    count = len(wanted.spec.skeleton)
-    found, confidence = [np.empty((0, count, 2))], [np.empty((0, count))]
-    for boundary in range(store.layout.boundaries):
-        rows = store.layout.rows(boundary)
-        use = people.use[rows]
-        if not use.any():
-            continue
-        block = store.read(rows, view=0)
-        found.append(keypoints(block.maps(use, 0), block.image_from_target[use, 0], wanted.spec))
-        confidence.append(block.score[use, 0].astype(np.float64))
-    return poses_of(people.rows(people.use), wanted.spec.skeleton, np.concatenate(found), np.concatenate(confidence))
+    return decoded_poses(store, wanted.spec, people)
 
 
 def _summary(

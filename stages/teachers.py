@@ -22,10 +22,21 @@ class TeacherSettings:
     precision: Precision
 
 
+def listed_teachers(params: dict[str, Any]) -> dict[str, Any]:
+    """What stands under `teachers`, by name, in the file's order and not yet looked into; UserError if it is no such mapping."""
+    teachers = params.get("teachers") or {}
+    if not isinstance(teachers, dict):
+        raise UserError(f"params.yaml: teachers: expected a mapping, found {teachers!r}")
+    for name in teachers:
+        if not isinstance(name, str):
+            raise UserError(f"params.yaml: teachers: expected texts as names, found {name!r}: put it in quotes")
+    return teachers
+
+
 def teacher_settings(params: dict[str, Any], name: str) -> TeacherSettings:
     """The teacher of that name; UserError lists the known ones, or says which value of its spec is wrong."""
-    teachers = params.get("teachers") or {}
-    if not isinstance(teachers, dict) or name not in teachers:
+    teachers = listed_teachers(params)
+    if name not in teachers:
         known = ", ".join(teachers) if teachers else "none"
         raise UserError(f"params.yaml: unknown teacher `{name}`: expected one of those under `teachers` ({known})")
     values, where = teachers[name], f"params.yaml: teachers.{name}"

@@ -17,7 +17,22 @@ from tests.fixtures import flip_bit, params
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = "data/targets/tiny/coco-train.zarr"
-COMMANDS = [[c] for c in ("prepare", "teach", "fit", "distill", "evaluate", "export", "show", "doctor")] + [
+COMMANDS = [
+    [c]
+    for c in (
+        "prepare",
+        "teach",
+        "fit",
+        "distill",
+        "evaluate",
+        "export",
+        "show",
+        "predict",
+        "label",
+        "report",
+        "doctor",
+    )
+] + [
     ["data", "sample"],
     ["data", "fetch"],
     ["teacher", "fetch"],

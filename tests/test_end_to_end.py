@@ -70,14 +70,26 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
     repro(here)
     metrics = json.loads((here / "results/metrics.json").read_text())
     assert set(metrics) == {"unified", "joint", "teacher coco", "teacher mpii"}
-    for scores in metrics.values():
-        assert set(scores) == {"coco", "mpii", "halpe", "average", "validation"}
+    for name, scores in metrics.items():
+        compared = set() if name == "unified" else {"difference"}
+        assert set(scores) == {
+            "coco",
+            "mpii",
+            "halpe",
+            "average",
+            "validation",
+            "intervals",
+            "keypoints",
+            "sha256",
+            *compared,
+        }
         assert {"AP", "AR", "PCK@0.1"} <= set(scores["coco"])
         assert {"PCKh@0.5", "PCKh@0.1"} <= set(scores["mpii"])
         assert {"AP-17", "AP-20", "AP-21 (thorax as neck)"} <= set(scores["halpe"])
         assert scores["average"] == pytest.approx((scores["coco"]["AP"] + scores["mpii"]["PCKh@0.5"]) / 2, abs=1e-3)
-    assert {file.name for file in (here / "data/overlays").iterdir()} == {"coco.jpg", "mpii.jpg", "halpe.jpg"}
-    assert (here / "data/students/unified.onnx").is_file()
+    pages = {"report.html", "coco.jpg", "mpii.jpg", "halpe.jpg"}
+    assert {file.name for file in (here / "data/report").iterdir()} == pages
+    assert (here / "data/exported/unified.onnx").is_file()
     assert "Data and pipelines are up to date" in repro(here)
 
     run(here, "dvc", "remote", "add", "--default", "folder", str(remote))
@@ -116,4 +128,5 @@ def test_the_profile_of_real_data_is_a_line_without_sample_and_fitted_teachers(t
         "export@unified",
         *(f"baseline@{name}" for name in ("coco-only", "mpii-only", "joint")),
         "evaluate",
+        "report",
     }

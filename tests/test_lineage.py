@@ -7,9 +7,10 @@ import yaml
 
 from stages.datasets import dataset_settings
 from stages.distill import DistillSettings
-from stages.evaluate import EvaluateSettings
 from stages.fit import FitSettings
 from stages.params import load_params, parse, settings
+from stages.report import ReportSettings
+from stages.results import EvaluateSettings
 from stages.students import arms
 from stages.teach import TeachSettings
 from stages.teachers import teacher_settings
@@ -25,6 +26,7 @@ STAGE_FILES = {
     "baseline": "distill",
     "export": "export",
     "evaluate": "evaluate",
+    "report": "report",
 }
 PROFILES = sorted([ROOT / "params.yaml", *(ROOT / "params").glob("*.yaml")])
 LINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -71,6 +73,7 @@ def test_a_profile_is_read_without_complaint(profile: Path) -> None:
         (TeachSettings, "teach"),
         (DistillSettings, "distill"),
         (EvaluateSettings, "evaluate"),
+        (ReportSettings, "report"),
     ):
         chosen = settings(params, section, cls)
         if section in ("fit", "distill"):

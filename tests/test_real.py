@@ -3,17 +3,27 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
-from cache.reader import verify
+from cache.reader import open_targets, verify
 from pipeline.errors import UserError
-from pipeline.skeletons import COCO17
-from stages import check, prepare, teach
-from stages.datasets import dataset_settings, load_people
+from pipeline.networks.architectures import architecture, published_spec
+from pipeline.outputs import maps_and_scores
+from pipeline.skeletons import COCO17, skeleton_named
+from pipeline.spec import spec_values
+from pipeline.targets.quantise import BINS, quantise
+from pipeline.teachers.session import open_teacher
+from pipeline.training.batch import teacher_in_frame
+from stages import check, import_teacher, prepare, teach
+from stages.datasets import dataset_settings, load_people, load_views
 from stages.scores import accuracy
 from stages.teachers import store_path, teacher_settings
+from stages.training_data import Geometry, Loader, Source
+from tests.pipeline.networks.golden import filled
 
 
 def real_params(real: Path) -> dict:
@@ -124,3 +134,46 @@ def test_check_names_what_is_misread(real_project: dict, changes: dict, score: f
     assert f"with {suspect}" in str(error.value)
     assert float(str(error.value).split("AP ")[1].split()[0]) == pytest.approx(score, abs=1.0)
     assert not Path("data/targets").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "skeleton", "input_hw"), [("coco", "coco17", (256, 192)), ("mpii", "mpii16", (256, 256))]
+)
+def test_rtmpose_m_teaches_the_real_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path, name: str, skeleton: str, input_hw: tuple[int, int]
+) -> None:
+    """The paper's two teachers from a checkpoint on, weights drawn by name: whole stores, and replay gives the session's own output."""
+    monkeypatch.chdir(tmp_path)
+    points, wh = skeleton_named(skeleton), (input_hw[1], input_hw[0])
+    weights = architecture("rtmpose-m", len(points), wh).state_dict()
+    torch.save({"state_dict": filled(weights, 1.6)}, "published.pth")
+    import_teacher.run(Path("published.pth"), "rtmpose-m", skeleton, input_hw, Path("it.onnx"), say=lambda line: None)
+    params = real_params(real)
+    spec = published_spec("rtmpose-m", points, wh)
+    params["teachers"] = {name: {"onnx": "it.onnx", "dataset": name, **spec_values(spec)}}
+    params["prepare"]["views"] = 1
+    prepare.run(params, say=lambda line: None)
+    teach.run(params, name, "cpu", check=False, say=lambda line: None)
+    opened = open_teacher(name, Path("it.onnx"), spec, "cpu")
+    for dataset, settings_ in dataset_settings(params).items():
+        if settings_.train is None:
+            continue
+        assert verify(store_path(name, dataset, "train")) == []
+        people = load_people(dataset, "train")
+        views = load_views(dataset, "train", people)
+        store = open_targets(store_path(name, dataset, "train"), "again", people.person)
+        source = Source(dataset, settings_.images("train"), people, views, {name: store})
+        still = Geometry(fresh=None, settle=10**6, scale=0.0, shift=0.0, flip=0.0)
+        batch = Loader([source], spec, 5, still, seed=0, picture_bytes=1e8).load(0)
+        replay = teacher_in_frame(
+            batch, batch.targets[name], points, spec, opened.target_wh, 0.0, 1.0, torch.device("cpu")
+        )
+        maps, _ = maps_and_scores(opened.forward()(batch.crops), spec)
+        known = replay.valid.numpy()
+        assert known.any()
+        for ours, theirs in zip(replay.target, maps, strict=True):
+            levels = quantise(theirs, BINS)[0].astype(np.float64)
+            # One level of 255, and float32: another batch size rounds differently.
+            own = levels / levels.sum(axis=-1, keepdims=True)
+            np.testing.assert_allclose(ours.numpy()[known], own[known], atol=1.01 / levels.sum(axis=-1).min())

@@ -7,7 +7,7 @@ from pipeline.networks.hrnet import HRNet
 from pipeline.networks.resnet import PoseResNet
 from pipeline.networks.rtmpose import RTMPose
 from pipeline.skeletons import Skeleton
-from pipeline.spec import Kind, NetworkSpec
+from pipeline.spec import IMAGENET_MEAN, IMAGENET_STD, Kind, NetworkSpec
 
 ARCHITECTURES = (
     "rtmpose-t",
@@ -23,7 +23,6 @@ ARCHITECTURES = (
 STRIDE = 32
 """Input sides are multiples of this."""
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PADDING = 1.25
 
 
@@ -52,8 +51,8 @@ def published_spec(name: str, skeleton: Skeleton, input_wh: tuple[int, int]) -> 
         skeleton=skeleton,
         input_wh=input_wh,
         color="rgb",
-        mean=MEAN,
-        std=STD,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         padding=PADDING,
         affine="classic",
         kind=kind_of(name),

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.files import write_atomically
 from pipeline.networks.pyramid import Pyramid
 from pipeline.skeletons import Skeleton
@@ -64,8 +64,7 @@ def load_student(folder: Path) -> Student:
         network = build(settings, len(skeleton))
         network.load_state_dict(load_file(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{folder}: not a readable student ({reason}): run `pipeline distill --student {folder.name}`"
+            f"{folder}: not a readable student ({one_line(error)}): run `pipeline distill --student {folder.name}`"
         ) from error
     return Student(network.eval(), settings, spec)

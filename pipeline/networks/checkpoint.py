@@ -20,6 +20,17 @@ from pipeline.skeletons import SKELETONS
 BESIDE = ("data_preprocessor.",)
 """Beginnings of names that MMPose's files carry beside the network: constants of its input pipeline."""
 
+DTYPES = frozenset(
+    (
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+)
+"""What weights may be of. Of others, 8-bit floats say, torch cannot tell whether they are finite."""
+
+MOST_KEYPOINTS, LONGEST_SIDE = 1024, 4096
+"""More keypoints, and more pixels per side, than any published network has. In a file of a few bytes a tensor can claim any shape."""
+
 SHOWN = 3
 
 
@@ -45,7 +56,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     strange = [str(name) for name, value in weights.items() if not (isinstance(name, str) and _is_plain(value))]
     if strange:
         raise UserError(
-            f"{path}: expected dense tensors of real numbers, found other things under {_few(strange)}: take another file"
+            f"{path}: expected dense tensors of integers or 16 to 64-bit floats, found others under {_few(strange)}: take another file"
         )
     return {_our_name(name): value.detach() for name, value in weights.items()}
 
@@ -81,13 +92,15 @@ def fitting(weights: Mapping[str, torch.Tensor]) -> Fit | None:
     """The architecture whose names and shapes these are, with the number of keypoints and the input that follow from them."""
     found = _of_network(weights)
     final = found.get("head.final_layer.weight")
-    if final is None or final.ndim != 4:
+    if final is None or final.ndim != 4 or not 1 <= final.shape[0] <= MOST_KEYPOINTS:
         return None
     bins = [
         found[each].shape[0]
         for each in ("head.cls_x.weight", "head.cls_y.weight")
         if each in found and found[each].ndim
     ]
+    if any(count > LONGEST_SIDE * BINS_PER_PIXEL for count in bins):
+        return None
     for name in ARCHITECTURES:
         simcc = kind_of(name) == "simcc"
         if simcc != (len(bins) == 2):
@@ -175,7 +188,7 @@ def _is_plain(value: object) -> bool:
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
         and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_complex())
+        and value.dtype in DTYPES
     )
 
 

@@ -31,19 +31,21 @@ TOLERANCE = 1e-4
 """Largest difference between ONNX Runtime and torch, relative to the largest value of the output, at each of BATCHES."""
 
 
-def export_onnx(network: nn.Module, spec: NetworkSpec, path: Path, crops: np.ndarray) -> float:
+def export_onnx(
+    network: nn.Module, spec: NetworkSpec, path: Path, crops: np.ndarray, tolerance: float = TOLERANCE
+) -> float:
     """Write the network, checked against torch on `crops` (uint8 (N, H, W, 3), N >= 1), and give the largest relative difference.
 
     Input `crops` float32 (batch, 3, H, W); outputs `heatmaps` (batch, K, h, w), or `simcc_x` (batch, K, Wx) and `simcc_y`
-    (batch, K, Hy). The network may be in any mode and on any device, and stays so. UserError, and no file, beyond TOLERANCE.
+    (batch, K, Hy). The network may be in any mode and on any device, and stays so. UserError, and no file, beyond `tolerance`.
     """
     network = copy.deepcopy(network).to("cpu").eval()
     inputs = torch.from_numpy(spec.normalised(crops[np.arange(max(BATCHES)) % len(crops)]))
     model = _translate(network, spec, inputs[:2]).SerializeToString()
     difference = compare(network, model, inputs)
-    if not difference <= TOLERANCE:  # NaN is beyond it
+    if not difference <= tolerance:  # NaN is beyond it
         raise UserError(
-            f"{path}: expected ONNX Runtime within {TOLERANCE} of torch, found {difference:.1e}: nothing was written"
+            f"{path}: expected ONNX Runtime within {tolerance} of torch, found {difference:.1e}: nothing was written"
         )
     write_atomically(path, model)
     return difference

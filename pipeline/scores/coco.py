@@ -2,17 +2,16 @@
 
 import contextlib
 import io
-import os
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.people.coco import PERSON, read_coco, read_coco_pictures
-from pipeline.people.parse import Phrase, fail, field, number, numbers, read_json, whole
+from pipeline.people.coco import PERSON
 from pipeline.people.people import People
+from pipeline.scores.accumulate import Matches, matches_of
 from pipeline.scores.poses import Poses, keypoints_as
-from pipeline.skeletons import COCO17, Skeleton
+from pipeline.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """In the order of pycocotools' `summarize` for keypoints."""
@@ -30,6 +29,13 @@ def keypoint_ap(truth: People, poses: Poses, keypoints: tuple[str, ...] | None =
     score, and has no part in the pose's area.
     UserError on keypoints the truth lacks and on scores that are not finite.
     """
+    return keypoint_evaluation(truth, poses, keypoints)[0]
+
+
+def keypoint_evaluation(
+    truth: People, poses: Poses, keypoints: tuple[str, ...] | None = None
+) -> tuple[dict[str, float], Matches]:
+    """`keypoint_ap`, and the matches that its AP follows from."""
     from pycocotools.cocoeval import COCOeval
 
     evaluated = Skeleton("evaluated", truth.skeleton.keypoints if keypoints is None else tuple(keypoints))
@@ -51,7 +57,7 @@ def keypoint_ap(truth: People, poses: Poses, keypoints: tuple[str, ...] | None =
         evaluation.accumulate()
         evaluation.summarize()
     values = [float(value) if value >= 0 else float("nan") for value in evaluation.stats]
-    return dict(zip(METRICS, values, strict=True))
+    return dict(zip(METRICS, values, strict=True)), matches_of(evaluation)
 
 
 def index(annotations: list[dict[str, Any]], image_ids: list[int]) -> Any:
@@ -106,42 +112,6 @@ def pose_annotations(poses: Poses, evaluated: Skeleton) -> list[dict[str, Any]]:
         }
         for row in range(len(poses))
     ]
-
-
-def keypoint_ap_files(
-    truth_json: str | os.PathLike[str], results_json: str | os.PathLike[str], skeleton: Skeleton = COCO17
-) -> dict[str, float]:
-    """`keypoint_ap` of a COCO truth file and a COCO results file; UserError on malformed files or unknown pictures."""
-    poses = read_results(results_json, skeleton)
-    known = read_coco_pictures(truth_json)
-    unknown = [image_id for image_id in poses.image_id.tolist() if image_id not in known]
-    if unknown:
-        fail(str(results_json), f"poses on the pictures of {truth_json}", Phrase(f"image_id {unknown[0]}"))
-    return keypoint_ap(read_coco(truth_json, skeleton), poses)
-
-
-def read_results(path: str | os.PathLike[str], skeleton: Skeleton = COCO17) -> Poses:
-    """The poses of a COCO keypoint results file: image_id, category_id, keypoints (x, y, confidence), score."""
-    document = read_json(path)
-    if not isinstance(document, list):
-        fail(str(path), "a list of poses", document)
-    image_id, score, triplets = [], [], []
-    for row, entry in enumerate(document):
-        where = (path, "pose", row)
-        if field(entry, "category_id", where) != PERSON:
-            continue
-        image_id.append(whole(field(entry, "image_id", where), where, "`image_id`"))
-        score.append(number(field(entry, "score", where), where, "`score`"))
-        triplets.append(numbers(field(entry, "keypoints", where), 3 * len(skeleton), where, "`keypoints`"))
-    points = np.array(triplets).reshape(-1, len(skeleton), 3)
-    return Poses(
-        skeleton=skeleton,
-        image_id=np.array(image_id, np.int64),
-        keypoints=points[..., :2],
-        confidence=points[..., 2],
-        score=np.array(score, np.float64),
-        person=np.full(len(points), -1, np.int64),
-    )
 
 
 def person_score(confidence: np.ndarray, box_score: np.ndarray | float = 1.0, floor: float = 0.2) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.people.people import People
+from pipeline.scores.bootstrap import Resamples, Score, ratio_score
 from pipeline.scores.poses import Poses, keypoints_of_people
 
 
@@ -34,6 +35,24 @@ def keypoint_errors(truth: People, poses: Poses) -> dict[str, float]:
         k: float(distance[known[:, i], i].mean()) if known[:, i].any() else float("nan")
         for i, k in enumerate(truth.skeleton.keypoints)
     }
+
+
+def pck_score(truth: People, poses: Poses, resamples: Resamples, threshold: float = 0.1) -> Score:
+    """The mean of `pck`, 0-1, with its resamples."""
+    distance, labelled = relative_distances(truth, poses)
+    correct = labelled & (distance <= threshold)
+    return ratio_score(correct.sum(axis=1), labelled.sum(axis=1), truth.image_id[truth.use], resamples)
+
+
+def error_score(truth: People, poses: Poses, resamples: Resamples) -> Score:
+    """Normalised mean error in longer box sides over all keypoints that are labelled and predicted, with its resamples.
+
+    What is not predicted has no distance: PCK counts it as wrong, this does not count it.
+    """
+    distance, labelled = relative_distances(truth, poses)
+    known = labelled & ~np.isnan(distance)
+    total = np.where(known, distance, 0.0).sum(axis=1)
+    return ratio_score(total, known.sum(axis=1), truth.image_id[truth.use], resamples)
 
 
 def relative_distances(truth: People, poses: Poses) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Poses: what a network predicted, as arrays with one row per person. Not the truth, not a score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -26,6 +26,11 @@ class Poses:
 
     def __len__(self) -> int:
         return len(self.person)
+
+    def rows(self, which: np.ndarray) -> "Poses":
+        """The poses at those positions (or where that mask is true), in that order."""
+        arrays = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "skeleton"}
+        return replace(self, **arrays)
 
 
 def keypoints_as(poses: Poses, keypoints: tuple[str, ...]) -> np.ndarray:

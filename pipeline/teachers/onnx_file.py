@@ -33,11 +33,25 @@ def half_precision(path: Path) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     try:
-        return bytes(convert_float_to_float16(onnx.load(path), keep_io_types=True).SerializeToString())
+        model = onnx.load(path)
+        _own_constants(model)
+        return bytes(convert_float_to_float16(model, keep_io_types=True).SerializeToString())
     except Exception as error:
         raise UserError(
             f"{path}: cannot be converted to float16: {one_line(error)}: set its precision to float32"
         ) from error
+
+
+def _own_constants(model: onnx.ModelProto) -> None:
+    """Give each Resize constants of its own: the converter names its cast after the constant, and shared ones would collide."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for number, node in enumerate(model.graph.node):
+        if node.op_type == "Resize":
+            for place, name in enumerate(node.input):
+                if name in constants:
+                    copy = model.graph.initializer.add()
+                    copy.CopyFrom(constants[name])
+                    copy.name = node.input[place] = f"{name}_{number}"
 
 
 def _external(path: Path) -> set[str]:
@@ -48,6 +62,8 @@ def _external(path: Path) -> set[str]:
         raise UserError(
             f"{path}: not a readable ONNX file (truncated, or another format): put it there again"
         ) from error
+    if not model.graph.node:
+        raise UserError(f"{path}: not an ONNX network, it has no nodes: put it there again")
     tensors, sparse, graphs = [], [], [model.graph]
     nodes = [node for function in model.functions for node in function.node]
     while graphs or nodes:

@@ -8,16 +8,16 @@ import numpy as np
 import onnxruntime as ort
 
 from pipeline.errors import UserError, one_line
-from pipeline.skeletons import SKELETONS
-from pipeline.spec import METADATA_KEY, SPEC_KEYS
+from pipeline.skeletons import SKELETONS, Skeleton
+from pipeline.spec import IMAGENET_MEAN, IMAGENET_STD, METADATA_KEY, SPEC_KEYS, parse_spec
 from pipeline.teachers.onnx_file import digest
 from pipeline.teachers.providers import open_session
 from pipeline.teachers.session import FLOATS
 
 USUAL: dict[str, object] = {
     "color": "rgb",
-    "mean": [123.675, 116.28, 103.53],
-    "std": [58.395, 57.12, 57.375],
+    "mean": list(IMAGENET_MEAN),
+    "std": list(IMAGENET_STD),
     "padding": 1.25,
     "affine": "classic",
 }
@@ -42,7 +42,7 @@ def propose(path: Path) -> Proposal:
     try:
         session = open_session(path, "cpu").session
     except Exception as error:
-        raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from error
+        raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}: export it again") from error
     written = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "spec")
     if written is not None:
         return _carried(path, written)
@@ -58,12 +58,11 @@ def propose(path: Path) -> Proposal:
         )
     values["kind"] = "heatmap" if maps else "simcc"
     source["kind"] = "the file; heatmap_logits if its maker takes a softmax over the map" if maps else "the file"
-    names = list(maps)[:1] or list(bins)[:2]
-    if len(names) < len(maps or bins):
+    names = list(maps)[:1] or sorted(list(bins)[:2], key=lambda name: name.lower().endswith("y"))
+    if len(names) < len(maps or bins) or (bins and not maps and size[0] == size[1]):
         values["outputs"] = names
-        source["outputs"] = (
-            f"the first of {', '.join(f'{name} {list(shape)}' for name, shape in (maps or bins).items())}"
-        )
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in (maps or bins).items())
+        source["outputs"] = f"{'the maps' if maps else 'x, then y'}, if its maker says so; it has {listed}"
     count = shapes[names[0]][1]
     known = [skeleton.name for skeleton in SKELETONS.values() if len(skeleton) == count]
     values["skeleton"] = known[0] if known else f"(none has {count} keypoints)"
@@ -75,9 +74,16 @@ def propose(path: Path) -> Proposal:
 def _carried(path: Path, written: str) -> Proposal:
     try:
         inside = dict(json.loads(written))
-    except (ValueError, TypeError) as error:
+        parse_spec(inside, str(path), _skeleton_of(inside))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
     return Proposal(inside, dict.fromkeys(inside, "written in the file"))
+
+
+def _skeleton_of(inside: dict[str, object]) -> Skeleton | None:
+    """A student's skeleton is none of the known ones; its name is enough here."""
+    name = str(inside["skeleton"])
+    return None if name in SKELETONS else Skeleton(name, ())
 
 
 def _run_once(path: Path, session: ort.InferenceSession) -> tuple[tuple[int, int], bool, dict[str, tuple[int, ...]]]:
@@ -92,10 +98,11 @@ def _run_once(path: Path, session: ort.InferenceSession) -> tuple[tuple[int, int
             f"{path}: expected an input [batch, 3, height, width], found {inputs[0].shape}: export it again"
         )
     size = (height or USUAL_SIZE[0], width or USUAL_SIZE[1])
-    crops = np.zeros((batch or 1, 3, *size), FLOATS[inputs[0].type])
+    shape = (batch or 1, 3, *size)
+    names = [output.name for output in session.get_outputs() if output.type.startswith("tensor(")]
     try:
-        raw = session.run(None, {inputs[0].name: crops})
+        raw = session.run(names, {inputs[0].name: np.zeros(shape, FLOATS[inputs[0].type])})
     except Exception as error:
-        raise UserError(f"{path}: fails on crops {list(crops.shape)}: {one_line(error)}") from error
-    shapes = {output.name: np.shape(array) for output, array in zip(session.get_outputs(), raw, strict=True)}
+        raise UserError(f"{path}: fails on crops {list(shape)}: {one_line(error)}: export it again") from error
+    shapes = {name: np.shape(array) for name, array in zip(names, raw, strict=True)}
     return size, height is not None and width is not None, shapes

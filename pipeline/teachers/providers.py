@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import io
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 Device = Literal["auto", "cuda", "cpu"]
 
@@ -70,7 +69,7 @@ def open_session(model: Path | bytes, device: Device, threads: int = 0) -> Opene
                 return _opened(session, threads)
             obstacle = NoCuda("ONNX Runtime took another provider and gives no reason", "install onnxruntime-gpu again")
         except Exception as error:
-            obstacle = NoCuda(_said(error), "see nvidia-smi for what else uses the GPU")
+            obstacle = NoCuda(one_line(error), "see nvidia-smi for what else uses the GPU")
     on_cpu = _session(model, "cpu", threads)  # what the model itself is to blame for is raised here, on either device
     if device == "cuda":
         raise UserError(
@@ -78,12 +77,6 @@ def open_session(model: Path | bytes, device: Device, threads: int = 0) -> Opene
             f"{obstacle.remedy}, or use `--device cpu`"
         )
     return _opened(on_cpu, threads, f" (no CUDA: {obstacle.reason})")
-
-
-def why_no_cuda() -> str | None:
-    """Why networks cannot run on CUDA here, in a few words; None where they can."""
-    obstacle = no_cuda()
-    return obstacle.reason if obstacle else None
 
 
 def no_cuda() -> NoCuda | None:
@@ -101,7 +94,7 @@ def no_cuda() -> NoCuda | None:
         missing = _missing_library()
         if missing and missing.endswith(MISSING):
             return NoCuda(missing, install)
-        return NoCuda(missing or _said(error), "update NVIDIA's driver")
+        return NoCuda(missing or one_line(error), "update NVIDIA's driver")
     return None
 
 
@@ -191,11 +184,4 @@ def _not_loaded(library: str, error: OSError) -> str:
     name, found, _ = str(error).partition(": cannot open shared object file")
     if found:
         return name + MISSING
-    return f"{Path(library).name} cannot be loaded ({_said(error).removeprefix(library + ': ')})"
-
-
-def _said(error: Exception) -> str:
-    """What an error says, in one line, without the places in the runtime's source where it was thrown."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    failure = re.search(r"\w+ failure \d+: [^;]*[^; ]", first)
-    return failure[0] if failure else re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)
+    return f"{Path(library).name} cannot be loaded ({one_line(error).removeprefix(library + ': ')})"

@@ -83,7 +83,13 @@ def infer(teacher: Teacher, crops: np.ndarray, batch: int) -> Arrays:
         part = teacher.spec.normalised(crops[start : start + size])
         short = size - len(part) if teacher.batch else 0
         filled = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)]) if short else part
-        parts.append([array[: len(part)] for array in _run(teacher.opened, filled, teacher.outputs)])
+        try:
+            raw = _run(teacher.opened, filled, teacher.outputs)
+        except Exception as error:
+            raise UserError(
+                f"{teacher.path}: teacher {teacher.name} fails on {len(filled)} crops: {one_line(error)}: try a smaller --batch"
+            ) from error
+        parts.append([array[: len(part)] for array in raw])
     return tuple(np.concatenate(arrays).astype(np.float32, copy=False) for arrays in zip(*parts, strict=True))
 
 
@@ -122,13 +128,14 @@ def _batch_of(name: str, path: Path, spec: NetworkSpec, session: ort.InferenceSe
 
 def _on_grey(name: str, path: Path, spec: NetworkSpec, opened: Opened, batch: int | None) -> dict[str, np.ndarray]:
     """Every output of the file for grey crops."""
-    crops = np.full((batch or 2, spec.input_wh[1], spec.input_wh[0], 3), 127, np.uint8)
-    names = tuple(output.name for output in opened.session.get_outputs())
+    shape = (batch or 2, spec.input_wh[1], spec.input_wh[0], 3)
+    names = tuple(output.name for output in opened.session.get_outputs() if output.type.startswith("tensor("))
     try:
+        crops = np.full(shape, 127, np.uint8)
         raw = dict(zip(names, _run(opened, spec.normalised(crops), names), strict=True))
     except Exception as error:
         raise UserError(
-            f"{path}: teacher {name} fails on {list(crops.shape)} crops: {one_line(error)}: export it again"
+            f"{path}: teacher {name} fails on {list(shape)} crops: {one_line(error)}: export it again"
         ) from error
     return raw
 
@@ -164,14 +171,21 @@ def _outputs(name: str, path: Path, spec: NetworkSpec, raw: dict[str, np.ndarray
         )
     if spec.kind != "simcc":
         return tuple(fitting)
-    orders = [tuple(fitting)] if spec.outputs else [tuple(fitting), tuple(reversed(fitting))]
-    for x, y in orders:
-        if raw[x].shape[2] * spec.input_wh[1] == raw[y].shape[2] * spec.input_wh[0]:
-            return x, y
-    raise UserError(
-        f"{path}: expected as many bins per pixel in x as in y of a {list(spec.input_wh[::-1])} input, found {shapes}: "
-        f"mend teachers.{name}.input or outputs in params.yaml"
-    )
+    first, second = fitting
+    orders = [(first, second)] if spec.outputs else [(first, second), (second, first)]
+    orders = [(x, y) for x, y in orders if raw[x].shape[2] * spec.input_wh[1] == raw[y].shape[2] * spec.input_wh[0]]
+    if not orders:
+        raise UserError(
+            f"{path}: expected as many bins per pixel in x as in y of a {list(spec.input_wh[::-1])} input, found {shapes}: "
+            f"mend teachers.{name}.input or outputs in params.yaml"
+        )
+    if len(orders) > 1:
+        orders = [(x, y) for x, y in orders if x.lower().endswith("x") and y.lower().endswith("y")]
+    if not orders:
+        raise UserError(
+            f"{path}: x and y have as many bins, {shapes}: say which is which with teachers.{name}.outputs ([x, y])"
+        )
+    return orders[0]
 
 
 def _refuse_nonsense(name: str, path: Path, crops: int, raw: list[np.ndarray]) -> None:
@@ -179,6 +193,10 @@ def _refuse_nonsense(name: str, path: Path, crops: int, raw: list[np.ndarray]) -
         if len(values) != crops:
             raise UserError(
                 f"{path}: expected one output for each of {crops} crops, found shape {list(values.shape)}: export it again"
+            )
+        if min(values.shape[2:]) < 3:
+            raise UserError(
+                f"{path}: expected maps or bins of at least 3 pixels, found shape {list(values.shape)}: export it again"
             )
     if not all(np.isfinite(values).all() for values in raw):
         raise UserError(f"{path}: teacher {name} gives NaN or infinite values for a grey crop: export it again")
@@ -191,10 +209,12 @@ def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.In
         return
     try:
         inside, asked = dict(json.loads(written)), spec_values(spec)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
     for key in (*SPEC_KEYS, "factor"):
         if inside.get(key) != asked.get(key):
+            again = f", or import it again with --{key}" if key in ("color", "padding", "affine") else ""
             raise UserError(
-                f"{path}: was exported with {key} {inside.get(key)!r}, teachers.{name}.{key} says {asked.get(key)!r}: mend params.yaml"
+                f"{path}: was made for {key} {inside.get(key)!r}, teachers.{name}.{key} says {asked.get(key)!r}: "
+                f"mend params.yaml{again}"
             )

@@ -36,6 +36,20 @@ def test_what_is_not_known_is_not_drawn(why):
     assert np.array_equal(nothing, PICTURE)
 
 
+def test_little_people_get_finer_lines():
+    """In a picture of 640 x 480 a limb is 4 pixels wide, or a sixtieth of the person, and 1 at least; soft edges may add one."""
+    picture = np.full((480, 640, 3), 255, np.uint8)
+    ends = np.array([[0.0, 0.0], [100.0, 200.0], [0.0, 0.0], [500.0, 200.0]])
+    widths = {}
+    for person in (np.inf, 240.0, 120.0, 10.0):
+        drawn = draw_pose(picture, SKELETON, ends, np.array([False, True, False, True]), person)
+        widths[person] = int((drawn[:, 300].min(axis=1) < 148).sum())  # half covered
+        # White and the side's colour have a channel at 255, the rim that all discs but the finest have does not.
+        assert (drawn[200, 90:110].max(axis=1).min() < 200) == (person > 60)
+    for person, least in ((np.inf, 4), (240.0, 4), (120.0, 2), (10.0, 1)):
+        assert least <= widths[person] <= least + 1
+
+
 def test_keypoints_far_outside_do_no_harm():
     drawn = draw_pose(PICTURE, SKELETON, KEYPOINTS + 5000, KNOWN)
     assert np.array_equal(drawn, PICTURE)

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from pipeline.networks.architectures import ARCHITECTURES
+from pipeline.networks.architectures import ARCHITECTURES, kind_of
 from pipeline.skeletons import skeleton_named
 from stages.catalogue import CHECKPOINTS, DATASETS
 from stages.datasets import dataset_settings
@@ -55,10 +55,6 @@ HASHES = {
     "hrnet-w48-mpii": "92cab7bd",
     "resnet-50-mpii": "418ffc88",
     "resnet-101-mpii": "416f5d71",
-    "cspnext-t": "cbed682d",
-    "cspnext-s": "92f5a029",
-    "cspnext-m": "f2f7d6f6",
-    "cspnext-l": "273b7631",
 }
 
 
@@ -75,16 +71,14 @@ def test_a_checkpoint_is_what_its_file_name_says(checkpoint):
     assert ("non-commercial" in checkpoint.terms) == (checkpoint.skeleton == "mpii16")
     assert checkpoint.address.startswith(HOSTS[0])
     assert skeleton_named(checkpoint.skeleton)
-    if checkpoint.arch:
-        assert checkpoint.arch in ARCHITECTURES
-        assert checkpoint.name.startswith(checkpoint.arch + "-") and checkpoint.score
-    else:
-        assert checkpoint.name.startswith("cspnext-")
+    assert checkpoint.arch in ARCHITECTURES
+    assert checkpoint.name.startswith(checkpoint.arch + "-") and checkpoint.score
+    assert checkpoint.kind == kind_of(checkpoint.arch)
 
 
 def test_no_two_files_have_one_name():
     files = [entry.file for entry in (*CHECKPOINTS, *(archive for data in DATASETS for archive in data.archives))]
-    assert len(set(files)) == len(files) == 23
+    assert len(set(files)) == len(files) == 19
 
 
 def test_the_archives_bring_what_the_real_profile_reads():

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from pipeline.errors import UserError
 from pipeline.skeletons import COCO17
 from pipeline.teachers.readings import other_readings
 from stages import check, prepare, teach
 from stages.datasets import load_people
-from tests.colours import MEAN, STD, colour_params, make_colour_dataset, save_colour_teacher
+from tests.colours import INPUT_WH, MEAN, STD, colour_params, make_colour_dataset, save_colour_teacher
 from tests.pipeline.examples import people, spec
 
 
@@ -77,7 +79,7 @@ def test_a_misread_teacher_is_stopped_and_the_suspect_named(colours: Path, chang
     assert found.endswith(suspect)
     with pytest.raises(UserError) as error:
         teach.run(colour_params(**changes), "tiny", "cpu", say=lambda line: None)
-    assert str(error.value) == found
+    assert str(error.value) == f"{found}; `--no-check`, or teach.check: 0 in params.yaml, teaches all the same"
     assert not Path("data/targets").exists()
 
 
@@ -109,7 +111,7 @@ def test_a_teacher_that_knows_nothing_is_nonsense_unless_told_otherwise(project:
     values = colour_params()
     values["teachers"] = {"tiny": {**values["teachers"]["tiny"], "input": [32, 24], "affine": "udp"}}
     said: list[str] = []
-    with pytest.raises(UserError, match=r"expected at least 10: .* or teach all the same with --no-check"):
+    with pytest.raises(UserError, match=r"expected at least 10: .*; `--no-check`, or teach.check: 0 in params.yaml"):
         teach.run(values, "tiny", "cpu", say=said.append)
     assert not Path("data/targets").exists()
     teach.run(values, "tiny", "cpu", check=False, say=said.append)
@@ -126,12 +128,42 @@ def test_finished_stores_need_no_second_check(colours: Path) -> None:
     assert said() == []
 
 
+def test_a_teacher_without_confidence_is_nonsense(colours: Path) -> None:
+    """A softmax over values of 0 to 1 is all but flat: the poses are right, and no target would count."""
+    found = refusal(teachers__tiny__kind="heatmap_logits")
+    assert "but its confidences are of no use, 0.0" in found
+    assert found.endswith("0.0 % above 0.2: is its kind right, or its factor?")
+
+
+def test_a_score_that_is_no_number_is_nonsense() -> None:
+    nothing = check.Examination("PCKh@0.5", float("nan"), 100, 100, 1.0, 0.9, 1.0, {}, [])
+    assert nothing.trouble == (
+        "PCKh@0.5 nan on 100 people of its own dataset, expected at least 10: is it this file, dataset, skeleton and spec?"
+    )
+
+
+def test_a_network_that_fails_on_large_batches_says_so(colours: Path) -> None:
+    """A file that claims to take any batch and does not: a Reshape to two crops inside."""
+    model = onnx.load("tiny.onnx")
+    (first,) = (node for node in model.graph.node if "crops" in node.input)
+    first.input[0] = "couple"
+    width, height = INPUT_WH
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3, height, width]), "shape"))
+    model.graph.node.insert(0, helper.make_node("Reshape", ["crops", "shape"], ["couple"]))
+    onnx.save(model, "tiny.onnx")
+    found = refusal()
+    assert found.startswith("tiny.onnx: teacher tiny fails on 40 crops: ")
+    assert found.endswith(": try a smaller --batch")
+
+
 def test_few_people_accuse_nobody(unprepared: Path) -> None:
     make_colour_dataset(unprepared, 5)
     save_colour_teacher(unprepared / "tiny.onnx")
     prepare.run(colour_params(), say=lambda line: None)
     found = refusal(teachers__tiny__color="bgr")
     assert "on 5 people of its own dataset, expected at least 10" in found
+    lines = checked()
+    assert lines[-1].startswith("teacher tiny works; 5 people are too few to tell readings apart, 30 are needed")
 
 
 def test_whole_pictures_are_spread_over_the_table(unprepared: Path) -> None:
@@ -160,9 +192,10 @@ def test_readings_differ_from_the_spec_in_one_thing_each() -> None:
         "padding 1.0",
         "padding 1.5",
         "affine classic",
+        "kind heatmap",
     }
     for reading in readings.values():
         differing = [name for name in vars(declared) if getattr(declared, name) != getattr(reading.spec, name)]
-        assert differing in (["color"], ["mean", "std"], ["skeleton"], ["padding"], ["affine"])
+        assert differing in (["color"], ["mean", "std"], ["kind"], ["skeleton"], ["padding"], ["affine"])
     swapped = readings["left and right keypoints swapped"].spec.skeleton
     assert swapped.keypoints[1:3] == ("right_eye", "left_eye")

@@ -37,7 +37,7 @@ def tarred(files: dict[str, bytes], mode: str) -> bytes:
     return stream.getvalue()
 
 
-COCO_ANNOTATIONS = zipped({f"annotations/{name}.json": name.encode() for name in ("instances", "train", "val")})
+COCO_ANNOTATIONS = zipped({f"annotations/{name}.json": f'"{name}"'.encode() for name in ("instances", "train", "val")})
 SERVED = {
     f"/mmpose/v1/{FILE}": WEIGHTS,
     "/annotations/coco.zip": COCO_ANNOTATIONS,
@@ -49,7 +49,6 @@ CHECKPOINTS = (
     Checkpoint(
         "rtmpose-m-coco", f"https://weights.invalid/mmpose/v1/{FILE}", "AP 0.746", "rtmpose-m", "coco17", (256, 192)
     ),
-    Checkpoint("cspnext-m", f"https://weights.invalid/mmpose/v1/{FILE}", "", None, "coco17", (256, 192)),
 )
 DATASETS = (
     Dataset(
@@ -162,17 +161,11 @@ def test_a_server_with_another_file(site, tmp_path):
     assert files(tmp_path) == {}
 
 
-def test_a_start_for_training_has_no_import_command(site):
-    said = get_teacher(site, "cspnext-m")
-    assert "published score: none: a start for training, of which the backbone is wanted" in said
-    assert not any(line.startswith("next:") for line in said)
-
-
 def test_a_name_that_is_not_there(site):
     assert refusal(get_teacher, site, "rtmpose-m-koko") == (
         "unknown checkpoint `rtmpose-m-koko`: did you mean `rtmpose-m-coco`?"
     )
-    assert refusal(get_teacher, site, "zzz") == "unknown checkpoint `zzz`: known are rtmpose-m-coco, cspnext-m"
+    assert refusal(get_teacher, site, "zzz") == "unknown checkpoint `zzz`: known are rtmpose-m-coco"
     assert site.asked == []
 
 
@@ -195,7 +188,9 @@ def test_the_listing():
     )
 
 
-@pytest.mark.parametrize("mirror", ["ftp://example.org", "example.org", "http://", "file:///tmp"])
+@pytest.mark.parametrize(
+    "mirror", ["ftp://example.org", "example.org", "http://", "file:///tmp", "http://[::1", "http://a]b"]
+)
 def test_a_mirror_is_a_web_address(mirror):
     message = refusal(fetch.teacher, "rtmpose-m-coco", mirror=mirror)
     assert message == f"--mirror: expected an address like https://example.org/files, found {mirror!r}"
@@ -221,9 +216,10 @@ def test_without_network_the_address_and_the_place_are_said(monkeypatch):
 def test_coco_where_the_profile_expects_it(site, tmp_path):
     said = get_data(site, "coco")
     assert files(tmp_path / "data") == {
-        "coco/annotations/train.json": b"train",
-        "coco/annotations/val.json": b"val",
+        "coco/annotations/train.json": b'"train"',
+        "coco/annotations/val.json": b'"val"',
         "coco/val2017/1.jpg": b"one",
+        "coco/val2017.fetched": b'{"archive": "val2017.zip", "files": 1}\n',
     }
     assert said[0] == "licence: terms of COCO"
     assert "data/coco/val2017: 1 files from val2017.zip" in said
@@ -238,6 +234,7 @@ def test_mpii_where_the_profile_expects_it(site, tmp_path):
         "mpii/annotations/mpii_gt_val.mat": b"mat",
         "mpii/images/7.jpg": b"seven",
         "mpii/images/8.jpg": b"eight",
+        "mpii/images.fetched": b'{"archive": "pictures.tar.gz", "files": 2}\n',
     }
 
 
@@ -280,7 +277,7 @@ def test_own_files_beside_the_annotations_stay(site, tmp_path):
     (annotations / "detections.json").write_bytes(b"mine")
     (annotations / "val.json").write_bytes(b"mine")
     get_data(site, "coco")
-    assert files(annotations) == {"detections.json": b"mine", "val.json": b"mine", "train.json": b"train"}
+    assert files(annotations) == {"detections.json": b"mine", "val.json": b"mine", "train.json": b'"train"'}
 
 
 def test_a_kill_while_unpacking_leaves_no_half_folder(site, tmp_path, monkeypatch):
@@ -294,16 +291,171 @@ def test_a_kill_while_unpacking_leaves_no_half_folder(site, tmp_path, monkeypatc
         patch.setattr(fetch, "unpack", killed)
         with pytest.raises(KeyboardInterrupt):
             get_data(site, "mpii")
-    assert not (tmp_path / "data/mpii/annotations").exists()
+    assert not (tmp_path / "data/mpii").exists() or not list((tmp_path / "data/mpii").iterdir())
     asked = len(site.asked)
     get_data(site, "mpii")
     assert len(site.asked) == asked + 1  # the pictures; the annotations' archive was there
     assert sorted(files(tmp_path / "data")) == [
         "mpii/annotations/mpii_gt_val.mat",
         "mpii/annotations/mpii_train.json",
+        "mpii/images.fetched",
         "mpii/images/7.jpg",
         "mpii/images/8.jpg",
     ]
+
+
+@pytest.mark.parametrize("fails", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
+def test_what_was_unpacked_before_an_error_is_removed(site, tmp_path, monkeypatch, fails):
+    def failing(archive, places, advance):
+        first = next(iter(places.values()))
+        first.parent.mkdir(parents=True)
+        first.write_bytes(b"half")
+        raise fails
+
+    monkeypatch.setattr(fetch, "unpack", failing)
+    with pytest.raises(type(fails)):
+        get_data(site, "coco")
+    assert list((tmp_path / "data/coco").iterdir()) == []
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["sync", "rename"])
+def test_a_kill_at_the_end_of_unpacking_is_made_good_by_the_next_run(site, tmp_path, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch.os, "sync", killed) if step == "sync" else patch.setattr(fetch.Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            get_data(site, "mpii")
+    assert not (tmp_path / "data/mpii/images").exists()
+    said = get_data(site, "mpii")
+    assert "data/mpii/images: 2 files from pictures.tar.gz" in said
+    assert sorted(files(tmp_path / "data/mpii/images")) == ["7.jpg", "8.jpg"]
+
+
+IMAGES, MARKER = "data/mpii/images", "data/mpii/images.fetched"
+
+
+def own(tmp_path, *names: str) -> None:
+    """Files that somebody put where pictures belong."""
+    for name in names:
+        (tmp_path / IMAGES / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / IMAGES / name).write_bytes(b"mine")
+
+
+@pytest.mark.parametrize(
+    ("names", "marker", "found"),
+    [
+        ((".DS_Store",), None, "1 file"),
+        (("7.jpg", "8.jpg", "more/9.jpg"), None, "3 files"),
+        (("7.jpg",), '{"archive": "pictures.tar.gz", "files": 2}', "1 file of the 2 that pictures.tar.gz brought"),
+        (("7.jpg", "8.jpg"), '{"archive": "other.zip", "files": 2}', "2 files"),
+        (("7.jpg", "8.jpg"), '{"archive": "pictures.tar.gz", "fi', "2 files"),
+        (("7.jpg", "8.jpg"), '["pictures.tar.gz"]', "2 files"),
+    ],
+    ids=["system", "by hand", "some removed", "of another", "cut", "no mapping"],
+)
+def test_pictures_that_nobody_vouches_for_are_said_before_anything_is_downloaded(site, tmp_path, names, marker, found):
+    own(tmp_path, *names)
+    if marker:
+        (tmp_path / MARKER).write_text(marker)
+    assert refusal(get_data, site, "mpii") == (
+        f"{IMAGES}: found {found}, not known to be all of pictures.tar.gz: if they are, make an empty file {MARKER} to say so; "
+        "if not, move the folder away; then run this again"
+    )
+    assert site.asked == []
+    assert files(tmp_path / IMAGES) == dict.fromkeys(names, b"mine")
+
+
+def test_pictures_that_their_owner_vouches_for_are_used_as_they_are(site, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data/mpii").mkdir(parents=True)
+    (tmp_path / IMAGES).symlink_to(tmp_path / "disk")
+    own(tmp_path, "7.jpg")
+    (tmp_path / MARKER).touch()
+    assert f"{IMAGES}: there already" in get_data(site, "mpii")
+    assert [path for path, _ in site.asked] == ["/mmpose/datasets/mpii.tar"]
+    assert files(tmp_path / IMAGES) == {"7.jpg": b"mine"}
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_marker_without_pictures_says_nothing(site, tmp_path, empty):
+    get_data(site, "mpii")
+    fetch.shutil.rmtree(tmp_path / IMAGES)
+    if empty:
+        (tmp_path / IMAGES).mkdir()
+    assert f"{IMAGES}: 2 files from pictures.tar.gz" in get_data(site, "mpii")
+
+
+@pytest.mark.parametrize(
+    ("place", "make", "told"),
+    [
+        (IMAGES, lambda path: path.symlink_to(fetch.Path.cwd() / "empty"), "found a link to no folder or an empty one"),
+        (
+            IMAGES,
+            lambda path: path.symlink_to("nowhere"),
+            "expected a folder, found a link to no folder or an empty one",
+        ),
+        (
+            IMAGES,
+            lambda path: path.touch(),
+            "expected a folder, found a file: remove or rename it, then run this again",
+        ),
+        ("data/mpii", lambda path: path.touch(), "expected a folder, found a file"),
+        ("data/mpii", lambda path: path.symlink_to("nowhere"), "expected a folder, found a link that leads nowhere"),
+        ("data/downloads", lambda path: path.touch(), "expected a folder, found a file"),
+        ("data/mpii/annotations", lambda path: path.touch(), "expected a folder, found a file"),
+        ("data/mpii/annotations/mpii_gt_val.mat", lambda path: path.mkdir(), "expected a file, found a folder"),
+        ("data/downloads/mpii.tar", lambda path: path.mkdir(), "expected a file, found a folder"),
+    ],
+)
+def test_a_place_that_is_taken_is_said_before_anything_is_downloaded(site, tmp_path, place, make, told):
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    make(tmp_path / place)
+    message = refusal(get_data, site, "mpii")
+    assert message.startswith(f"{place}: ") and told in message
+    assert site.asked == []
+
+
+def test_a_folder_where_the_checkpoint_belongs(site, tmp_path):
+    (tmp_path / "data/published" / FILE).mkdir(parents=True)
+    assert refusal(get_teacher, site) == (
+        f"data/published/{FILE}: expected a file, found a folder: remove or rename it, then run this again"
+    )
+    fetch.shutil.rmtree(tmp_path / "data/published")
+    (tmp_path / "data/published").touch()
+    assert refusal(get_teacher, site).startswith("data/published: expected a folder, found a file")
+    assert site.asked == []
+
+
+def test_annotations_may_lie_on_another_disk(site, tmp_path, monkeypatch):
+    """What is unpacked lies beside where it will be: nothing can be renamed from one disk to another."""
+    (tmp_path / "disk/annotations").mkdir(parents=True)
+    (tmp_path / "data/mpii").mkdir(parents=True)
+    (tmp_path / "data/mpii/annotations").symlink_to(tmp_path / "disk/annotations")
+    written = []
+    real = fetch.unpack
+    monkeypatch.setattr(
+        fetch, "unpack", lambda file, places, bar: [written.extend(places.values()), real(file, places, bar)]
+    )
+    get_data(site, "mpii")
+    assert {path.parent for path in written} == {
+        tmp_path / "disk/annotations.unpacking",
+        tmp_path / "data/mpii/images.unpacking",
+    }
+    assert sorted(files(tmp_path / "disk")) == ["annotations/mpii_gt_val.mat", "annotations/mpii_train.json"]
+
+
+@pytest.mark.parametrize("content", [b'[{"joints": [[1, 2', b'["\xff"]', b"[" * 100_000, b""])
+def test_annotations_that_do_not_parse_are_not_put_in_place(site, tmp_path, content):
+    """A plain tar has no checksum of what is inside: the archive is read without complaint."""
+    site.files["/mmpose/datasets/mpii.tar"] = tarred({"mpii_gt_val.mat": b"mat", "mpii_train.json": content}, "w")
+    message = refusal(get_data, site, "mpii")
+    assert message.startswith("data/downloads/mpii.tar: damaged: its mpii_train.json is no JSON (")
+    assert message.endswith("): remove it, then run this again")
+    assert list((tmp_path / "data/mpii").iterdir()) == []
 
 
 def test_an_archive_with_tricks_leaves_nothing_behind(site, tmp_path):

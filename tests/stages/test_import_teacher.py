@@ -1,6 +1,7 @@
 """From a checkpoint to a teacher: the ONNX file says what MMPose's own network says (tests/pipeline/networks/golden.json)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_checkpoint_becomes_a_teacher(tmp_path, arch, skeleton, input_hw, writ
     ours, points = network(arch, skeleton, input_hw), SKELETONS[skeleton]
     write(ours.state_dict(), tmp_path / "published.pth")
     out, lines = tmp_path / "new" / "teacher.onnx", []
-    import_teacher.run(tmp_path / "published.pth", arch, skeleton, input_hw, out, lines.append)
+    import_teacher.run(tmp_path / "published.pth", arch, skeleton, input_hw, out, say=lines.append)
 
     assert sorted(path.name for path in out.parent.iterdir()) == ["teacher.json", "teacher.onnx"]
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
@@ -166,6 +167,23 @@ def test_what_does_not_fit_writes_nothing(tmp_path, checkpoint, damage, changes,
     assert "\n" not in str(error.value)
     assert said == []
     assert [path.name for path in tmp_path.iterdir()] == ["published.pth"]
+
+
+def test_what_it_was_trained_to_see_can_be_said(tmp_path, checkpoint):
+    out, lines = tmp_path / "teacher.onnx", []
+    training = import_teacher.Training("bgr", 1.0, "udp")
+    import_teacher.run(checkpoint, "rtmpose-t", "coco17", (32, 64), out, training, lines.append)
+    spec = parse_spec(json.loads(out.with_suffix(".json").read_text()), "beside")
+    assert (spec.color, spec.padding, spec.affine) == ("bgr", 1.0, "udp")
+    assert open_teacher("it", out, spec, "cpu", threads=1).spec == spec
+    with pytest.raises(
+        UserError, match=r"was made for color 'bgr', .*: mend params.yaml, or import it again with --color"
+    ):
+        open_teacher("it", out, replace(spec, color="rgb"), "cpu", threads=1)
+    with pytest.raises(UserError, match=r"teacher import.padding: expected a number from 0.5 to 4 .*, found 9"):
+        import_teacher.run(
+            checkpoint, "rtmpose-t", "coco17", (32, 64), tmp_path / "b.onnx", import_teacher.Training("rgb", 9.0)
+        )
 
 
 def test_without_room_for_the_spec_there_is_no_teacher(tmp_path, checkpoint, monkeypatch):

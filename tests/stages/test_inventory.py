@@ -7,7 +7,7 @@ import pytest
 
 from stages import prepare, teach
 from stages.inventory import inventory
-from tests.fixtures import params
+from tests.fixtures import params, save_teacher
 
 FILES, TABLES, TEACHER, STORES = "dataset coco", "dataset coco, prepared", "teacher tiny", "teacher tiny, stores"
 ARMS = {"students": {"a": {"datasets": ["coco"], "teachers": ["tiny"]}}, "baselines": {"b": {"datasets": ["coco"]}}}
@@ -41,7 +41,7 @@ def test_nothing_is_there(tmp_path, monkeypatch):
         "run `pipeline data fetch coco`, or mend datasets.coco in params.yaml",
         TABLES: "gap: data/people/coco/train-people.parquet is missing (and 5 more): run `pipeline prepare --dataset coco`",
         TEACHER: "gap: tiny.onnx is missing: "
-        "put the file there, or see `pipeline teacher fetch --help` and `pipeline teacher import --help`",
+        "put the file there, or run `pipeline teacher fetch` for the list of published ones",
         STORES: "gap: 0 of 2 complete: data/targets/tiny/coco-train.zarr: no such target store: "
         "run `pipeline teach --teacher tiny`",
         "student a": "gap: data/students/a is missing: run `pipeline distill --student a`",
@@ -80,6 +80,62 @@ def test_a_teacher_that_is_fitted_here(unprepared):
         found(params(fit={"teachers": ["tiny"]}))[TEACHER]
         == "gap: tiny.onnx is missing: run `pipeline fit --teacher tiny`"
     )
+
+
+RTMPOSE = {"teachers__tiny__kind": "simcc", "teachers__tiny__affine": "classic"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {**RTMPOSE, "teachers__tiny__skeleton": "mpii16", "teachers__tiny__input": [256, 256]},
+            "fetch rtmpose-m-mpii` and",
+        ),
+        (
+            {**RTMPOSE, "teachers__tiny__input": [256, 192]},
+            "fetch rtmpose-t-coco` (or rtmpose-s-coco, rtmpose-m-coco, rtmpose-l-coco) and",
+        ),
+        (
+            {"teachers__tiny__input": [256, 192]},
+            "fetch hrnet-w32-coco` (or hrnet-w48-coco, resnet-50-coco, resnet-101-coco) and",
+        ),
+    ],
+    ids=["one", "SimCC", "heatmaps"],
+)
+def test_a_teacher_that_is_published_like_that(unprepared, changes, told):
+    Path("tiny.onnx").unlink()
+    assert found(params(**changes))[TEACHER] == (
+        f"gap: tiny.onnx is missing: put the file there, or run `pipeline teacher {told} then the import that it prints"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "tiny.onnx is empty: put the file there again"),
+        (b"junk" * 10, "tiny.onnx: not a readable ONNX file (truncated, or another format): put it there again"),
+    ],
+)
+def test_a_file_that_is_no_teacher(unprepared, content, told):
+    Path("tiny.onnx").write_bytes(content)
+    assert found(params())[TEACHER] == f"gap: {told}"
+
+
+def test_a_teacher_of_a_dataset_that_is_not_there(unprepared):
+    row = found(params(teachers__tiny__dataset="cooco"))[TEACHER]
+    assert row == "gap: params.yaml: unknown dataset `cooco`: expected one of coco"
+
+
+def test_stores_of_another_file_of_the_teacher(project):
+    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+    save_teacher(Path("tiny.onnx"), metadata={"note": "exported again"})
+    assert found(params())[STORES] == (
+        "gap: 0 of 2 complete: data/targets/tiny/coco-train.zarr: was made from another file of the teacher than there is now: "
+        "run `pipeline teach --teacher tiny`"
+    )
+    Path("tiny.onnx").unlink()
+    assert found(params())[STORES] == "2 stores complete"
 
 
 def test_a_split_of_nobody_needs_no_store(unprepared):
@@ -122,6 +178,11 @@ def test_one_bad_entry_hides_no_other(unprepared):
         ({"datasets": {"coco": {"format": "yolo"}}}, "datasets", "params.yaml: datasets.coco."),
         ({"datasets": None}, "datasets", "params.yaml: datasets: expected at least one dataset"),
         ({"teachers": ["tiny"]}, "teachers", "params.yaml: teachers: expected a mapping, found ['tiny']"),
+        (
+            {"teachers": {1: {}}},
+            "teachers",
+            "params.yaml: teachers: expected texts as names, found 1: put it in quotes",
+        ),
         ({"students": None}, "students", "params.yaml: students: expected at least one"),
     ],
 )

@@ -167,7 +167,7 @@ def test_an_unknown_dataset_names_the_known():
             {"teachers": {"big": {}}},
             "params.yaml: unknown teacher `tiny`: expected one of those under `teachers` (big)",
         ),
-        ({"teachers": ["tiny"]}, "params.yaml: unknown teacher `tiny`: "),
+        ({"teachers": ["tiny"]}, "params.yaml: teachers: expected a mapping, found "),
         ({"teachers__tiny": None}, "params.yaml: teachers.tiny: expected a mapping, found None"),
         ({"teachers__tiny": {}}, "params.yaml: teachers.tiny.onnx: expected a text, found None"),
         ({"teachers__tiny__onnx": 3}, "params.yaml: teachers.tiny.onnx: expected a text, found 3"),

@@ -54,7 +54,10 @@ def test_three_outputs_are_too_many_to_choose_without_a_word(tmp_path: Path) -> 
     save_bins(tmp_path / "a.onnx", 17, (384, 512, 100), (256, 192))
     found = propose(tmp_path / "a.onnx")
     assert found.values["outputs"] == ["bins0", "bins1"]
-    assert found.source["outputs"] == "the first of bins0 [1, 17, 384], bins1 [1, 17, 512], bins2 [1, 17, 100]"
+    assert (
+        found.source["outputs"]
+        == "x, then y, if its maker says so; it has bins0 [1, 17, 384], bins1 [1, 17, 512], bins2 [1, 17, 100]"
+    )
 
 
 def test_a_file_of_ours_carries_its_spec(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
+from pipeline.networks import checkpoint
 from pipeline.networks.architectures import ARCHITECTURES, architecture
 from pipeline.networks.checkpoint import Fit, fitting, load_into, read_state_dict
 
@@ -195,10 +196,12 @@ def test_half_a_legacy_file_is_refused(tmp_path):
         ([torch.zeros(1)], "expected weights by name, alone or under `state_dict`, found list"),
         ({"model": {"a": torch.zeros(1)}, "epoch": 3}, "found a mapping with model, epoch"),
         ({"state_dict": {}}, "expected weights by name"),
-        ({"state_dict": {"a": torch.zeros(1), "b\n": 3}}, r"other things under b\n: take another file"),
-        ({"a": torch.zeros(1), "b": torch.zeros(2, 2).to_sparse()}, "other things under b"),
-        ({"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.complex64)}, "other things under b"),
-        ({"a": torch.zeros(1), "b": np.zeros(3)}, "other things under b"),
+        ({"state_dict": {"a": torch.zeros(1), "b\n": 3}}, r"others under b\n: take another file"),
+        ({"a": torch.zeros(1), "b": torch.zeros(2, 2).to_sparse()}, "others under b"),
+        ({"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.complex64)}, "others under b"),
+        ({"a": torch.zeros(1), "b": np.zeros(3)}, "others under b"),
+        ({"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.float8_e4m3fn)}, "others under b"),
+        ({"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.float8_e5m2)}, "others under b"),
     ],
 )
 def test_other_contents_are_named(tmp_path, document, message):
@@ -234,6 +237,45 @@ def test_weights_of_something_else_fit_nothing():
     bins = weights_of("rtmpose-t", 17, (64, 64))
     assert fitting({**bins, "head.cls_x.weight": torch.zeros(130, 256)}) is None
     assert fitting({**bins, "head.cls_x.weight": torch.tensor(1.0)}) is None
+
+
+def claimed(*shape):
+    """One number that claims to be a tensor of that shape, as a file of a few bytes can."""
+    return torch.zeros(1).expand(shape)
+
+
+HUGE = 2**40
+
+
+@pytest.mark.parametrize("count", [0, 1025, HUGE, 2**62])
+@pytest.mark.parametrize("name", ["rtmpose-t", "resnet-50"])
+def test_a_claim_of_absurdly_many_keypoints_fits_nothing(monkeypatch, name, count):
+    weights = weights_of(name, 17, (64, 64))
+    monkeypatch.setattr(checkpoint, "architecture", lambda *_: pytest.fail("a network was built"))
+    assert fitting({**weights, "head.final_layer.weight": claimed(count, 1, 1, 1)}) is None
+
+
+@pytest.mark.parametrize("count", [2 * 4128, HUGE, 2**62])
+@pytest.mark.parametrize("axis", "xy")
+def test_a_claim_of_absurdly_many_bins_fits_nothing(monkeypatch, count, axis):
+    monkeypatch.setattr(checkpoint, "architecture", lambda *_: pytest.fail("a network was built"))
+    weights = weights_of("rtmpose-t", 17, (64, 64))
+    assert fitting({**weights, f"head.cls_{axis}.weight": claimed(count, 1)}) is None
+
+
+def test_a_huge_claim_in_a_file_is_one_line(tmp_path):
+    weights = {**architecture("rtmpose-t", 3, (32, 32)).state_dict(), "head.cls_x.weight": claimed(HUGE, 256)}
+    path = save(tmp_path / "file.pth", {"state_dict": weights})
+    with pytest.raises(UserError) as error:
+        load_into(architecture("rtmpose-t", 3, (32, 32)), read_state_dict(path), path, "it")
+    assert "1 of another shape (head.cls_x.weight is [1099511627776, 256], expected [64, 256])" in str(error.value)
+    assert "nor does it fit any other" in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_read(tmp_path, dtype):
+    weights = {name: value.to(dtype) for name, value in WEIGHTS.items()}
+    same(read_state_dict(save(tmp_path / "file.pth", weights)), weights)
 
 
 def test_weights_are_copied(tmp_path):

@@ -94,7 +94,7 @@ def test_it_is_a_teacher_at_once(file):
     ],
 )
 def test_another_spec_is_refused(file, key, changes):
-    with pytest.raises(UserError, match=rf"was exported with {key} .*, teachers\.student\.{key} says "):
+    with pytest.raises(UserError, match=rf"was made for {key} .*, teachers\.student\.{key} says "):
         open_teacher("student", file, replace(SPEC, **changes), "cpu", threads=1)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.people.coco import read_coco
-from pipeline.scores.coco import METRICS, keypoint_ap, keypoint_ap_files, person_score, read_results
+from pipeline.scores.coco import METRICS, keypoint_ap, person_score
+from pipeline.scores.predictions import keypoint_ap_files, read_results
 from pipeline.skeletons import COCO17, HALPE26, MPII16, union
 
 README = [0.504884, 0.722772, 0.633663, 0.466337, 0.750495, 0.518182, 0.727273, 0.636364, 0.466667, 0.75]

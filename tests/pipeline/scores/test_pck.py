@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.scores.pck import keypoint_errors, pck
+from pipeline.scores.bootstrap import Resamples
+from pipeline.scores.pck import error_score, keypoint_errors, pck, pck_score
 from pipeline.skeletons import COCO17, Skeleton
 
 TWO = Skeleton("two", ("nose", "pelvis"))
@@ -34,6 +35,16 @@ def test_missing_is_wrong_but_has_no_distance(truth, make_poses):
     assert found.keypoints == {"nose": 0.5, "pelvis": 0.0}
     errors = keypoint_errors(truth, poses)
     assert errors["nose"] == 0 and np.isnan(errors["pelvis"])
+
+
+def test_nme_pools_what_is_predicted_and_pck_counts_the_rest_as_wrong(truth, make_poses):
+    poses = make_poses(COCO17, np.full((2, 17, 2), 10.0) + np.array([[[0, 0]], [[20, 0]]]))  # knows no pelvis
+    drawn = Resamples(np.array([500, 501, 502]), np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3]]))
+    error, share = error_score(truth, poses, drawn), pck_score(truth, poses, drawn, threshold=0.05)
+    assert error.value == pytest.approx(0.1 / 2) and share.value == pytest.approx(1 / 3)
+    np.testing.assert_allclose(error.again, [0, 0.1, np.nan])  # the third person is not used
+    np.testing.assert_allclose(share.again, [0.5, 0, np.nan])
+    assert share.value == pck(truth, poses, threshold=0.05).mean
 
 
 def test_nobody(truth, make_poses):

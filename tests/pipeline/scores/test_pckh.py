@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 from pipeline.people.mpii import mpii_truth
+from pipeline.people.mpii_release import read_mpii_release
 from pipeline.people.people import head_size
-from pipeline.scores.mpii import pckh, pckh_people
+from pipeline.scores.bootstrap import Resamples, resample
+from pipeline.scores.mpii import marks, pckh, pckh_people, pckh_scores, summed
 from pipeline.skeletons import COCO17, MPII16, union
+from tests.pipeline.people.test_mpii_release import annotated, point, structs
 
 PUBLISHED = {
     "head": 95.80,
@@ -34,6 +37,43 @@ def test_the_published_numbers(hourglass):
     assert found.mean_weighted == pytest.approx(87.30, abs=0.005)
     strict = pckh(truth.joints, truth.labelled, head_size(truth.head_box), predicted, threshold=0.1)
     assert strict.mean_weighted == pytest.approx(23.91, abs=0.005)
+
+
+def test_counts_and_order_of_the_published_truth(hourglass):
+    truth, predicted = hourglass
+    assert truth.joints.shape == predicted.shape == (2958, 16, 2)
+    assert MPII16.keypoints[:3] == ("right_ankle", "right_knee", "right_hip") and MPII16.keypoints[9] == "head_top"
+    correct, counted = marks(truth.joints, truth.labelled, head_size(truth.head_box), predicted)
+    count = dict(zip(MPII16.keypoints, counted.sum(axis=0).tolist(), strict=True))
+    # The truth file's own `jnt_missing`, and what HRNet weights by.
+    assert counted.sum() == truth.labelled.sum() == 44_240
+    assert (count["head_top"], count["left_ankle"], count["right_ankle"]) == (2932, 2119, 2115)
+    swapped = predicted[:, MPII16.mirror]
+    assert summed(*marks(truth.joints, truth.labelled, head_size(truth.head_box), swapped)).mean < 50
+    assert correct.sum(axis=0)[MPII16.index("head_top")] == round(0.9580 * 2932)
+
+
+def test_both_means_with_their_resamples(hourglass):
+    truth, predicted = hourglass
+    resamples = resample(np.arange(2958), 200, [0])
+    found = marks(truth.joints, truth.labelled, head_size(truth.head_box), predicted)
+    for score, expected in zip(pckh_scores(*found, np.arange(2958), resamples), (86.76, 87.30), strict=True):
+        assert score.value == pytest.approx(expected, abs=0.005)
+        low, high = score.interval
+        # 2,958 people of 14 joints: the standard error of 87 % is 0.165 if joints were independent, 0.62 if a person's were one.
+        assert 2 * 1.96 * 0.165 < high - low < 2 * 1.96 * 0.62 and low < expected < high
+
+
+def test_resampled_means_by_hand():
+    truth, predicted = (np.repeat(a, 2, axis=0) for a in single(head_top=0))
+    labelled = np.ones((2, 16), bool)
+    labelled[1, MPII16.index("left_ankle")] = False
+    predicted[1] = 0
+    drawn = Resamples(np.array([4, 8]), np.array([[2, 0], [0, 2], [1, 1]]))
+    mean, weighted = pckh_scores(*marks(truth, labelled, np.full(2, 10.0), predicted), np.array([4, 8]), drawn)
+    np.testing.assert_allclose(mean.again, [100 / 14, 100, 100 * (1 + 12 / 2) / 14])
+    np.testing.assert_allclose(weighted.again, [100 / 14, 100, 100 * 14 / 27])
+    assert mean.value == pytest.approx(mean.again[2]) and weighted.value == pytest.approx(weighted.again[2])
 
 
 def test_tables_score_as_arrays(hourglass, make_people, make_poses):
@@ -111,3 +151,22 @@ def test_people_not_used_do_not_count(make_people, make_poses):
     points = np.random.default_rng(1).integers(0, 100, (2, 16, 2))
     truth = make_people(MPII16, points, use=np.array([True, False]), head_box=np.tile([0.0, 0, 30, 40], (2, 1)))
     assert pckh_people(truth, make_poses(MPII16, points[:1])).mean == 100
+
+
+def test_the_official_release_file_has_its_own_head_boxes(tmp_path, make_poses):
+    points = [point(k, 100 + 10 * k, 50 + k) for k in range(16) if k != MPII16.index("pelvis")]
+    person = annotated(
+        points, x1=1, y1=1, x2=31, y2=41, scale=1.0, objpos={"x": 150, "y": 60}
+    )  # head size 0.6 x 50 = 30
+    release = {
+        "annolist": structs([{"image": {"name": "a.jpg"}, "annorect": structs([person])}]),
+        "img_train": np.array([[1]]),
+    }
+    savemat(tmp_path / "release.mat", {"RELEASE": release})
+    truth = read_mpii_release(tmp_path / "release.mat")
+    predicted = truth.keypoints.copy()
+    predicted[0, :, 1] += 15
+    predicted[0, MPII16.index("head_top")] += 0.1
+    found = pckh_people(truth, make_poses(MPII16, predicted, person=truth.person))
+    assert found.groups["head"] == 0 and found.groups["ankle"] == 100 and np.isnan(found.keypoints["pelvis"])
+    assert found.mean == found.mean_weighted == pytest.approx(100 * 13 / 14)

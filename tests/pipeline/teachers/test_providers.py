@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.teachers import providers
-from pipeline.teachers.providers import NoCuda, convolution, no_cuda, open_session, why_no_cuda
+from pipeline.teachers.providers import NoCuda, convolution, no_cuda, open_session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 ONES = {"crops": np.ones((1, 1, 2, 2), np.float32)}
@@ -135,7 +135,6 @@ def test_what_keeps_networks_from_cuda(machine, monkeypatch, tmp_path, capfd, na
     setup, reason, remedy = OBSTACLES[name]
     machine(**setup)
     assert no_cuda() == NoCuda(reason, remedy)
-    assert why_no_cuda() == reason
     opened = open_session(convolution(), "auto", 2)
     assert (opened.provider, opened.note) == (CPU, f"{CPU}, 2 threads (no CUDA: {reason})")
     assert opened.session.run(None, ONES)[0].item() == 4.0
@@ -149,7 +148,7 @@ def test_what_keeps_networks_from_cuda(machine, monkeypatch, tmp_path, capfd, na
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_on_cuda_where_it_works(machine, device):
     asked = machine()
-    assert why_no_cuda() is None
+    assert no_cuda() is None
     opened = open_session(convolution(), device, 2)
     assert (opened.provider, opened.note) == (CUDA, CUDA)
     proof, real = asked[-2:]
@@ -169,9 +168,11 @@ def test_a_session_that_was_asked_for_cuda_and_is_on_the_cpu(machine):
 
 
 def test_a_model_that_is_too_large_for_the_gpu(machine):
-    machine(fails_with_a_file="[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory\nat a place")
-    assert open_session(convolution(), "auto").note == f"{CPU} (no CUDA: Failed to allocate memory)"
-    with pytest.raises(UserError, match="Failed to allocate memory: see nvidia-smi for what else uses the GPU, or use"):
+    machine(fails_with_a_file="[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory\nfor a node")
+    assert open_session(convolution(), "auto").note == f"{CPU} (no CUDA: Failed to allocate memory for a node)"
+    with pytest.raises(
+        UserError, match="Failed to allocate memory for a node: see nvidia-smi for what else uses the GPU, or use"
+    ):
         open_session(convolution(), "cuda")
 
 
@@ -197,22 +198,23 @@ def test_a_broken_file_is_the_files_fault(machine, capfd, tmp_path, device, setu
 def test_without_preload_dlls(machine, monkeypatch):
     machine()
     monkeypatch.delattr(ort, "preload_dlls")
-    assert why_no_cuda() is None
+    assert no_cuda() is None
 
 
 def test_this_machine_as_it_is(capfd):
-    why = why_no_cuda()
+    obstacle = no_cuda()
     opened = open_session(convolution(), "auto")
-    assert opened.session.get_providers()[0] == opened.provider == (CPU if why else CUDA)
-    assert opened.note == (f"{CPU} (no CUDA: {why})" if why else CUDA)
+    assert opened.session.get_providers()[0] == opened.provider == (CPU if obstacle else CUDA)
+    assert opened.note == (f"{CPU} (no CUDA: {obstacle.reason})" if obstacle else CUDA)
     assert opened.session.run(None, ONES)[0].item() == 4.0
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.gpu
 def test_float32_on_cuda_is_not_tf32():
-    if why_no_cuda():
-        pytest.skip(f"no CUDA: {why_no_cuda()}")
+    obstacle = no_cuda()
+    if obstacle:
+        pytest.skip(f"no CUDA: {obstacle.reason}")
     # 4 x (1 + 2^-12): TF32 keeps 10 bits and says 4, which is 2.4e-4 off; float32 is exact to 6e-8 per addition.
     crops = np.full((1, 1, 2, 2), 1 + 2**-12, np.float32)
     found = open_session(convolution(), "cuda").session.run(None, {"crops": crops})[0].item()

@@ -1,0 +1,152 @@
+"""Plots as inline SVG, drawn by Matplotlib: light on a dark page and dark on a light one. What is plotted is computed elsewhere."""
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+COLORS = ("#2f86d6", "#e69f00", "#1fa37a", "#d0669c", "#8f7ee7", "#dd5f2e", "#5fb9d9", "#a0a32a")
+"""Of students in their order, then teachers; each readable on white and on near black."""
+GREY = "#8a8a8a"
+
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pose-fusion",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GREY,
+    "grid.alpha": 0.25,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "legend.frameon": False,
+    "axes.titlesize": 10,
+}
+
+Series = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a model is drawn, the same in every plot."""
+
+    color: str
+    dashed: bool = False
+
+
+def looks(students: Sequence[str], teachers: Sequence[str]) -> dict[str, Look]:
+    """A colour for each model; teachers are dashed."""
+    colors = cycle(COLORS)
+    return {
+        **{name: Look(next(colors)) for name in students},
+        **{name: Look(next(colors), dashed=True) for name in teachers},
+    }
+
+
+def loss_curves(name: str, curves: Mapping[str, Series], teachers: Sequence[str]) -> str:
+    """A small plot per student: its loss terms over `step`; a term has the same colour everywhere."""
+    colors = dict(zip(("total", "truth", *teachers), (GREY, *COLORS), strict=False))
+    with rc_context(STYLE):
+        figure, axes = _grid(len(curves), wh=(2.7, 2.2))
+        for axis, (student, columns) in zip(axes, curves.items(), strict=True):
+            terms = {term: values for term, values in columns.items() if term != "step"}
+            for term, values in terms.items():
+                axis.plot(columns["step"], values, color=colors.get(term, GREY), label=term, linewidth=1.3)
+            axis.set_title(student)
+            axis.set_xlabel("step")
+            axis.set_ylim(bottom=0)
+            axis.legend(fontsize=8)
+        return _svg(figure, name)
+
+
+def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], look: Mapping[str, Look]) -> str:
+    """A plot per dataset, a line per model: `pck` over `threshold`."""
+    handles: dict[str, Any] = {}
+    with rc_context(STYLE):
+        figure, axes = _grid(len(curves), wh=(3.2, 2.6))
+        for axis, (dataset, models) in zip(axes, curves.items(), strict=True):
+            for model, columns in models.items():
+                style = "--" if look[model].dashed else "-"
+                (handles[model],) = axis.plot(
+                    columns["threshold"], columns["pck"], color=look[model].color, linestyle=style, linewidth=1.4
+                )
+            axis.axvline(0.1, color=GREY, linewidth=1, linestyle=":")
+            axis.set_title(dataset)
+            axis.set_ylim(0, 100)
+            axis.set_xlim(left=0)
+            axis.xaxis.set_major_locator(MultipleLocator(0.1))
+            axis.set_xlabel("distance / longer box side")
+        axes[0].set_ylabel("keypoints within, %")
+        _legend(figure, handles)
+        return _svg(figure, name)
+
+
+def keypoint_bars(
+    name: str, keypoints: Sequence[str], values: Mapping[str, Sequence[float | None]], look: Mapping[str, Look], of: str
+) -> str:
+    """Horizontal bars of the first model per keypoint, 0 to 100, the others as marks on them."""
+    first, *others = values
+    rows = range(len(keypoints))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 0.9 + 0.22 * len(keypoints)), layout="constrained")
+        axis = figure.subplots()
+        bars = axis.barh(rows, _floats(values[first]), color=look[first].color, height=0.62, alpha=0.75)
+        handles: dict[str, Any] = {first: bars}
+        for model in others:
+            (handles[model],) = axis.plot(
+                _floats(values[model]),
+                rows,
+                marker="D" if look[model].dashed else "o",
+                markersize=4.5,
+                linestyle="none",
+                color=look[model].color,
+                markerfacecolor="none" if look[model].dashed else look[model].color,
+            )
+        axis.set_yticks(rows, keypoints)
+        axis.set_ylim(len(keypoints) - 0.4, -0.6)
+        axis.grid(visible=False, axis="y")
+        axis.set_xlim(0, 100)
+        axis.set_xlabel(f"{of}, %")
+        _legend(figure, handles)
+        return _svg(figure, name)
+
+
+def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)))
+
+
+def _grid(count: int, wh: tuple[float, float], across: int = 4) -> tuple[Figure, list[Axes]]:
+    """So many axes of that size in inches, in rows of at most `across`."""
+    columns = max(1, min(across, count))
+    rows = max(1, math.ceil(count / columns))
+    figure = Figure(figsize=(wh[0] * columns, wh[1] * rows + 0.4), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axis in axes[count:]:
+        axis.remove()
+    for axis in axes[:count]:
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    return figure, axes[:count]
+
+
+def _floats(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in values]
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The <svg> element, its ids led by `name` so that several fit on one page; the same figure gives the same text."""
+    stream = io.StringIO()
+    none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(stream, format="svg", transparent=True, metadata=none)
+    text = stream.getvalue()
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])

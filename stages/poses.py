@@ -1,0 +1,91 @@
+"""What `evaluate` predicted on a test part, as a Parquet file beside the scores: for pictures and curves without any network."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+from pipeline.people.table import write_parquet
+from pipeline.scores.poses import Poses
+from pipeline.skeletons import Skeleton
+
+POSES = Path("data/poses")
+AGAIN = "run `pipeline evaluate`"
+
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("person", pa.int64()),
+        ("image_id", pa.int64()),
+        ("score", pa.float64()),
+        ("keypoints", pa.list_(pa.float32())),
+        ("confidence", pa.list_(pa.float32())),
+    ]
+)
+"""A row per model and person. `keypoints`: x, y, x, y, ... in image pixels, in the order that the metadata `skeletons` says."""
+
+
+def poses_path(dataset: str) -> Path:
+    """Where the poses on a dataset's test part lie."""
+    return POSES / f"{dataset}.parquet"
+
+
+def write_poses(path: Path, shown: Mapping[str, Poses]) -> None:
+    """All models' poses on one test part; equal poses give equal bytes (same pyarrow version)."""
+    skeletons = {model: [poses.skeleton.name, *poses.skeleton.keypoints] for model, poses in shown.items()}
+    parts = [
+        pa.table(
+            {
+                "model": [model] * len(poses),
+                "person": poses.person,
+                "image_id": poses.image_id,
+                "score": poses.score,
+                "keypoints": list(poses.keypoints.reshape(len(poses), 2 * len(poses.skeleton)).astype(np.float32)),
+                "confidence": list(poses.confidence.astype(np.float32)),
+            },
+            schema=SCHEMA,
+        )
+        for model, poses in shown.items()
+    ]
+    whole = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+    write_parquet(whole.replace_schema_metadata({"skeletons": json.dumps(skeletons)}), path)
+
+
+def read_poses(path: Path) -> dict[str, Poses]:
+    """By model, in the order they were written; UserError where the file is missing or another kind of file."""
+    if not path.is_file():
+        raise UserError(f"{path}: expected poses, found no file: {AGAIN}")
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        skeletons = json.loads(table.schema.metadata[b"skeletons"])
+        if not table.schema.equals(SCHEMA):
+            raise ValueError("other columns")
+        return {
+            str(model): _of_model(table.filter(pc.equal(table["model"], model)), Skeleton(name, tuple(names)))
+            for model, (name, *names) in skeletons.items()
+        }
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: expected poses that `evaluate` wrote, found another kind of file: {AGAIN}") from error
+
+
+def _of_model(table: pa.Table, skeleton: Skeleton) -> Poses:
+    def values(name: str, tail: tuple[int, ...] = ()) -> np.ndarray:
+        column = table.column(name).combine_chunks()
+        flat = column.flatten() if tail else column
+        return np.array(flat.to_numpy(zero_copy_only=False)).reshape(table.num_rows, *tail)
+
+    k = len(skeleton)
+    return Poses(
+        skeleton=skeleton,
+        image_id=values("image_id"),
+        keypoints=values("keypoints", (k, 2)).astype(np.float64),
+        confidence=values("confidence", (k,)).astype(np.float64),
+        score=values("score"),
+        person=values("person"),
+    )

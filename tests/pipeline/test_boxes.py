@@ -1,0 +1,101 @@
+"""Boxes from COCO files: which box belongs to which picture, and which are left out."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.boxes import Boxes, inside, read_box_file, refuse_strangers, whole_picture
+from pipeline.errors import UserError
+
+PERSON, DOG = {"id": 1, "name": "person"}, {"id": 18, "name": "dog"}
+
+
+def annotations(*entries: dict[str, Any], names: dict[int, str] | None = None) -> dict[str, Any]:
+    images = [{"id": i, "file_name": name} for i, name in (names or {7: "b/x.jpg", 8: "x.jpg"}).items()]
+    return {"images": images, "categories": [PERSON, DOG], "annotations": list(entries)}
+
+
+def box(image: int, x: float, **others: Any) -> dict[str, Any]:
+    return {"image_id": image, "category_id": 1, "bbox": [x, 2, 3, 4], **others}
+
+
+def written(folder: Path, document: Any) -> Path:
+    (folder / "boxes.json").write_text(json.dumps(document))
+    return folder / "boxes.json"
+
+
+def test_annotations_are_matched_by_the_end_of_the_path(tmp_path: Path) -> None:
+    file = read_box_file(written(tmp_path, annotations(box(7, 1), box(8, 2), box(7, 3, score=0.5))))
+    found = {
+        path: file.image_id(PurePosixPath(path))
+        for path in ("/a/b/x.jpg", "/a/x.jpg", "x.jpg", "/a/bb/x.jpg", "/a/xx.jpg", "/a/x.jpg/y.jpg")
+    }
+    assert list(found.values()) == [7, 8, 8, 8, None, None]
+    assert file.boxes[7].xywh.tolist() == [[1, 2, 3, 4], [3, 2, 3, 4]]
+    assert file.boxes[7].score.tolist() == [1, 0.5]
+    assert file.image_wh == {7: (0, 0), 8: (0, 0)}
+
+
+def test_crowds_and_other_classes_are_no_people(tmp_path: Path) -> None:
+    crowd, dog = box(8, 1, iscrowd=1), {**box(8, 2), "category_id": 18}
+    file = read_box_file(written(tmp_path, annotations(crowd, dog, box(8, 3))))
+    assert file.boxes[8].xywh[:, 0].tolist() == [3]
+    assert file.image_ids == {7, 8}
+
+
+def test_detections_are_matched_by_the_number_that_the_name_ends_with(tmp_path: Path) -> None:
+    detections = [box(397133, 1, score=0.9), box(12, 2, score=0.1), {**box(12, 3, score=0.8), "category_id": 18}]
+    file = read_box_file(written(tmp_path, detections))
+    names = ("000000397133.jpg", "COCO_val2014_000000000012.jpg", "12.png", "13.jpg", "x12y.jpg", "a.jpg")
+    assert [file.image_id(PurePosixPath(name)) for name in names] == [397133, 12, 12, None, None, None]
+    assert file.boxes[12].score.tolist() == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (annotations(box(9, 1)), "expected its `image_id` among `images`, found 9"),
+        (annotations(names={1: "x.jpg", 2: "./x.jpg"}), "every `file_name` once"),
+        (annotations(names={1: "../x.jpg"}), "a file name inside the picture folder"),
+        ({"images": []}, "expected `categories`"),
+        ([{"image_id": 1, "category_id": 1, "score": 1, "bbox": [1, 2, 3]}], "`bbox` to hold 4 numbers"),
+        ("boxes", "an object with `images`"),
+    ],
+)
+def test_malformed_files_are_refused(tmp_path: Path, document: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")) as error:
+        read_box_file(written(tmp_path, document))
+    assert "\n" not in str(error.value)
+
+
+def test_boxes_outside_the_picture_are_named_and_left_out() -> None:
+    boxes = np.array(
+        [[-5.0, -5, 10, 10], [100, 0, 5, 5], [0, 80, 5, 5], [-9, 0, 9, 5], [5, 5, 0, 5], [99.5, 79.5, 9, 9]]
+    )
+    said: list[str] = []
+    kept = inside(Boxes(boxes, np.arange(6.0)), 100, 80, said.append)
+    assert kept.score.tolist() == [0, 5] and kept.xywh.tolist() == boxes[[0, 5]].tolist()
+    assert said == [
+        "box [100.0, 0.0, 5.0, 5.0] is outside the 100 x 80 picture and left out",
+        "box [0.0, 80.0, 5.0, 5.0] is outside the 100 x 80 picture and left out",
+        "box [-9.0, 0.0, 9.0, 5.0] is outside the 100 x 80 picture and left out",
+        "box [5.0, 5.0, 0.0, 5.0] is without an area and left out",
+    ]
+
+
+def test_a_file_about_other_pictures_is_refused(tmp_path: Path) -> None:
+    ours = [PurePosixPath("/p/y.jpg"), PurePosixPath("/p/z.jpg")]
+    for document, known in ((annotations(box(7, 1)), "/p/x.jpg"), ([box(12, 1, score=1)], "/p/a12.jpg")):
+        file = read_box_file(written(tmp_path, document))
+        refuse_strangers(file, [*ours, PurePosixPath(known)])
+        with pytest.raises(UserError, match=r"none that is 'y\.jpg' or another"):
+            refuse_strangers(file, ours)
+    refuse_strangers(read_box_file(written(tmp_path, [])), ours)
+
+
+def test_the_whole_picture() -> None:
+    assert whole_picture(640, 480).xywh.tolist() == [[0, 0, 640, 480]]
+    assert whole_picture(640, 480).score.tolist() == [1]
