@@ -178,11 +178,11 @@ def evaluate(
     from stages.params import load_params
 
     if predictions and data:
-        from stages import score_predictions
+        from stages.evaluation import score_predictions
 
         score_predictions.run(load_params(), predictions, data[0], out)
     elif model:
-        from stages import score_model
+        from stages.evaluation import score_model
 
         score_model.run(load_params(), model, data or (), against, flip, device, out)
     else:

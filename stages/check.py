@@ -19,8 +19,8 @@ from pipeline.scores.poses import Poses
 from pipeline.teachers.readings import Reading, other_readings
 from pipeline.teachers.session import BATCH, Device, Teacher, open_teacher
 from stages.datasets import TEST, TRAIN, dataset_settings, load_people, named
+from stages.evaluation.scores import accuracy, poses_of
 from stages.progress import progress
-from stages.scores import accuracy, poses_of
 from stages.teachers import TeacherSettings, teach_command, teacher_settings
 
 PEOPLE = 200

@@ -9,7 +9,7 @@ from pipeline.outputs import keypoints
 from pipeline.people.people import People
 from pipeline.scores.poses import Poses
 from pipeline.spec import NetworkSpec
-from stages.scores import poses_of
+from stages.evaluation.scores import poses_of
 
 
 def decoded_poses(

@@ -11,17 +11,25 @@ from pipeline.networks.run import Device, torch_device
 from pipeline.scores.bootstrap import resample
 from pipeline.scores.poses import Poses
 from pipeline.skeletons import Skeleton
-from stages.curves import CURVES, write_curves
 from stages.datasets import TEST, VALIDATION, dataset_settings, load_people, unified
-from stages.inference import DetectedPeople, detected_people, poses_in_boxes, poses_in_detections
-from stages.models import Model, models_of
+from stages.evaluation.curves import CURVES, write_curves
+from stages.evaluation.inference import DetectedPeople, detected_people, poses_in_boxes, poses_in_detections
+from stages.evaluation.models import Model, models_of
+from stages.evaluation.parts import DatasetPart
+from stages.evaluation.poses import POSES, poses_path, write_poses
+from stages.evaluation.results import (
+    EvaluateSettings,
+    as_json,
+    difference_table,
+    joint_table,
+    metrics_of,
+    notes,
+    results_table,
+)
+from stages.evaluation.scored import Scored, detection_scores, scored
+from stages.evaluation.scores import accuracy
 from stages.params import settings
-from stages.parts import DatasetPart
-from stages.poses import POSES, poses_path, write_poses
 from stages.progress import progress
-from stages.results import EvaluateSettings, as_json, difference_table, joint_table, metrics_of, notes, results_table
-from stages.scored import Scored, detection_scores, scored
-from stages.scores import accuracy
 
 RESULTS = Path("results")
 

@@ -18,9 +18,9 @@ from cache.lock import exclusive
 from pipeline.archives import look_through, unpack
 from pipeline.errors import UserError, one_line
 from pipeline.files import sha256, write_atomically
-from stages import catalogue
-from stages.catalogue import Archive, Checkpoint, Dataset
-from stages.download import download, is_right
+from stages.fetching import catalogue
+from stages.fetching.catalogue import Archive, Checkpoint, Dataset
+from stages.fetching.download import download, is_right
 from stages.progress import progress
 
 DATA = Path("data")

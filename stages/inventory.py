@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pipeline.errors import UserError, one_line
 from pipeline.spec import NetworkSpec
 from pipeline.teachers import onnx_file
-from stages.catalogue import CHECKPOINTS, DATASETS
 from stages.datasets import TAUGHT, DatasetSettings, Part, dataset_settings, load_people, load_views, named, table_path
+from stages.fetching.catalogue import CHECKPOINTS, DATASETS
 from stages.params import settings
 from stages.sample import SampleSettings
 from stages.stores import open_store

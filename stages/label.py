@@ -183,8 +183,8 @@ def _teachers(
 
 
 def _student(params: dict[str, Any], options: Options, images: Path, people: People) -> Poses:
-    from stages.inference import poses_in_boxes
-    from stages.models import model_named
+    from stages.evaluation.inference import poses_in_boxes
+    from stages.evaluation.models import model_named
 
     model = model_named(params, str(options.student), options.device, flip=False)
     with progress(int(people.use.sum()), f"student {options.student}", "people") as bar:

@@ -13,23 +13,23 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.boxes import read_box_file
 from pipeline.coco_document import SEEN, annotation, person_category, visibility
 from pipeline.crops import crop
-from pipeline.detection import Kind, open_detector
+from pipeline.detection.boxes import read_box_file
+from pipeline.detection.detectors import Kind, open_detector
 from pipeline.drawing import draw_pose
 from pipeline.errors import UserError
 from pipeline.files import replace_folder, write_atomically
 from pipeline.frames import regions_of_boxes
-from pipeline.inputs import find_inputs
+from pipeline.media.inputs import find_inputs
 from pipeline.people.parse import read_json
 from pipeline.predict import poses_of_crops
 from pipeline.teachers.exported import open_exported
 from pipeline.teachers.providers import Device
 from pipeline.teachers.session import Teacher
-from stages.drawn import Drawing
+from stages.predicting.drawn import Drawing
+from stages.predicting.shots import Finder, Shot, Warn, openable, shots
 from stages.progress import progress
-from stages.shots import Finder, Shot, Warn, openable, shots
 
 PREDICTIONS = "predictions.json"
 MADE_BY = "pipeline predict"

@@ -18,12 +18,13 @@ from pipeline.people.pictures import read_picture
 from pipeline.report import plots, tables
 from pipeline.report.figures import Page, Person, Picture, Plot
 from pipeline.report.page import jpeg_uri, render
-from stages import provenance, show
-from stages.curves import COLUMNS, CURVES, TEXTS
+from stages import show
 from stages.datasets import TRAIN, VALIDATION, dataset_settings, load_people
-from stages.gallery import as_person, chosen_people, write_sheet
+from stages.evaluation.curves import COLUMNS, CURVES, TEXTS
+from stages.evaluation.poses import poses_path, read_poses
 from stages.params import settings
-from stages.poses import poses_path, read_poses
+from stages.reporting import provenance
+from stages.reporting.gallery import as_person, chosen_people, write_sheet
 from stages.students import STUDENTS, arms
 from stages.teachers import listed_teachers
 

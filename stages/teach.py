@@ -29,9 +29,9 @@ from pipeline.views import Views
 from stages.check import PEOPLE, examine
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named, table_path
 from stages.decoded import decoded_poses
+from stages.evaluation.scores import accuracy
 from stages.params import settings
 from stages.progress import progress
-from stages.scores import accuracy
 from stages.stores import shown_to
 from stages.teachers import TARGETS, TeacherSettings, store_path, teach_command, teacher_settings
 

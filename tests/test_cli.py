@@ -12,7 +12,7 @@ import cli
 from pipeline.networks.architectures import ARCHITECTURES
 from pipeline.teachers.providers import Device
 from stages import teach
-from stages.catalogue import DATASETS
+from stages.fetching.catalogue import DATASETS
 from tests.fixtures import flip_bit, params
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,10 +7,10 @@ import yaml
 
 from stages.datasets import dataset_settings
 from stages.distill import DistillSettings
+from stages.evaluation.results import EvaluateSettings
 from stages.fit import FitSettings
 from stages.params import load_params, parse, settings
 from stages.report import ReportSettings
-from stages.results import EvaluateSettings
 from stages.students import arms
 from stages.teach import TeachSettings
 from stages.teachers import teacher_settings

@@ -20,7 +20,7 @@ from pipeline.teachers.session import open_teacher
 from pipeline.training.batch import teacher_in_frame
 from stages import check, import_teacher, prepare, teach
 from stages.datasets import dataset_settings, load_people, load_views
-from stages.scores import accuracy
+from stages.evaluation.scores import accuracy
 from stages.teachers import store_path, teacher_settings
 from stages.training_data import Geometry, Loader, Source
 from tests.pipeline.networks.golden import filled

@@ -10,9 +10,9 @@ from pipeline.people.people import People
 from pipeline.scores.poses import Poses
 from pipeline.skeletons import COCO17
 from stages import prepare, report, teach
-from stages.curves import write_curves
 from stages.datasets import load_people
-from stages.poses import poses_path, write_poses
+from stages.evaluation.curves import write_curves
+from stages.evaluation.poses import poses_path, write_poses
 from tests.fixtures import coco_document, make_project, params, write_picture
 
 HOSTILE = "<script>document.title='hacked'<script><img src=x onerror=alert(1)>&amp;.jpg"

@@ -16,9 +16,10 @@ from pipeline.networks.export import export_onnx
 from pipeline.people.table import write_people
 from pipeline.scores.coco import keypoint_ap
 from pipeline.skeletons import COCO17, MPII16, union
-from stages import evaluate, prepare, score_model, score_predictions
+from stages import evaluate, prepare
 from stages.datasets import load_people, table_path
-from stages.poses import read_poses
+from stages.evaluation import score_model, score_predictions
+from stages.evaluation.poses import read_poses
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
 from tests.pipeline.examples import people, spec
 

@@ -12,10 +12,11 @@ from pycocotools.cocoeval import COCOeval
 from pipeline.people.coco import read_coco
 from pipeline.people.table import write_people
 from pipeline.scores.poses import Poses
-from stages import inference, prepare, score_model, score_predictions
+from stages import prepare
 from stages.datasets import dataset_settings, load_people, table_path
-from stages.models import model_named
-from stages.scored import detection_scores
+from stages.evaluation import inference, score_model, score_predictions
+from stages.evaluation.models import model_named
+from stages.evaluation.scored import detection_scores
 from tests.test_real import real_params
 
 SIMPLEPOSE = "models/simplepose_coco17_256x192.onnx"

@@ -9,10 +9,11 @@ import zipfile
 import pytest
 
 from pipeline.errors import UserError
-from stages import catalogue, fetch
-from stages import download as module
-from stages.catalogue import Archive, Checkpoint, Dataset
-from tests.stages.local_server import Site, serving
+from stages import fetch
+from stages.fetching import catalogue
+from stages.fetching import download as module
+from stages.fetching.catalogue import Archive, Checkpoint, Dataset
+from tests.stages.fetching.local_server import Site, serving
 
 WEIGHTS = b"weights" * 1000
 PREFIX = hashlib.sha256(WEIGHTS).hexdigest()[:8]

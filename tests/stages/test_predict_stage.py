@@ -21,16 +21,16 @@ from pycocotools.cocoeval import COCOeval
 
 from pipeline.drawing import LEFT, RIGHT
 from pipeline.errors import UserError
+from pipeline.media.videos import VideoWriter, read_frames
 from pipeline.predict import poses_of_crops
 from pipeline.skeletons import COCO17
 from pipeline.teachers.exported import exported_spec
-from pipeline.videos import VideoWriter, read_frames
 from stages import predict
 from stages.predict import Options
 from tests.closure import ROOT
 from tests.colours import COLORS, PICTURE_WH, colour_params, make_colour_dataset, save_colour_teacher
 from tests.fixtures import tree
-from tests.pipeline.detectors import save_boxes
+from tests.pipeline.detection.detectors import save_boxes
 from tests.test_real import real_params
 
 NAMES = tuple(reversed(COCO17.keypoints))

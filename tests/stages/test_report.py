@@ -16,10 +16,10 @@ from pipeline.errors import UserError
 from pipeline.report.tables import PAPER, judged_by
 from pipeline.skeletons import COCO17
 from stages import report
-from stages.curves import THRESHOLDS, pck_curve
 from stages.datasets import load_people
-from stages.gallery import pick
-from stages.poses import read_poses, write_poses
+from stages.evaluation.curves import THRESHOLDS, pck_curve
+from stages.evaluation.poses import read_poses, write_poses
+from stages.reporting.gallery import pick
 from tests.pipeline.examples import people
 from tests.stages.report_project import BASELINE, HOSTILE, MODELS, make_report_project, metrics, report_params, shifted
 

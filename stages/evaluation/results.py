@@ -14,8 +14,8 @@ from pipeline.scores.bootstrap import LEVEL, Score, mean_score
 from pipeline.scores.mpii import Pckh
 from pipeline.skeletons import COCO17
 from stages.datasets import DatasetSettings
-from stages.scored import ON_DETECTIONS, Scored
-from stages.scores import SCORE_NAMES, WEIGHTED
+from stages.evaluation.scored import ON_DETECTIONS, Scored
+from stages.evaluation.scores import SCORE_NAMES, WEIGHTED
 
 DETAILS = ("AP50", "AP75", "APM", "APL", "AP-21 (thorax as neck)")
 """Scores that metrics.json has and the table leaves out, besides PCKh by its second mean, which the table per joint has."""

@@ -8,9 +8,9 @@ import pytest
 from urllib3.response import HTTPResponse
 
 from pipeline.errors import UserError
-from stages import download as module
-from stages.download import CHUNK, download, is_right
-from tests.stages.local_server import Site, serving
+from stages.fetching import download as module
+from stages.fetching.download import CHUNK, download, is_right
+from tests.stages.fetching.local_server import Site, serving
 
 CONTENT = np.random.default_rng(0).bytes(5 * CHUNK + 123)
 OTHER = np.random.default_rng(1).bytes(5 * CHUNK + 123)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import onnx
 
-from pipeline.boxes import NONE, Boxes
+from pipeline.detection.boxes import NONE, Boxes
 from pipeline.errors import UserError, one_line
 from pipeline.teachers.providers import Device, Opened, open_session
 from pipeline.teachers.session import FLOATS

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from pipeline.detection import GREY, detect, letterbox, open_detector
+from pipeline.detection.detectors import GREY, detect, letterbox, open_detector
 from pipeline.errors import UserError
 from tests.fixtures import save_teacher
-from tests.pipeline.detectors import INPUT_WH, SIZE, save_boxes, save_cells
+from tests.pipeline.detection.detectors import INPUT_WH, SIZE, save_boxes, save_cells
 
 BLUE = 200
 """RTMDet is fed (200 - 103.53) / 57.375 = 1.681395, YOLOX 200; a hundredth of it is the score."""

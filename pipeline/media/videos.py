@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.stderr import caught
+from pipeline.media.stderr import caught
 
 CODEC = "mp4v"
 """MPEG-4 part 2, which OpenCV's wheels can write everywhere."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.inputs import find_inputs
+from pipeline.media.inputs import find_inputs
 
 
 @pytest.fixture

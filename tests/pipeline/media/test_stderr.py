@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from pipeline.stderr import STDERR, caught
+from pipeline.media.stderr import STDERR, caught
 
 
 def test_what_is_written_inside_is_in_the_list_once_and_nowhere_else(capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.videos import VideoFacts, VideoWriter, read_frames, video_facts
+from pipeline.media.videos import VideoFacts, VideoWriter, read_frames, video_facts
 
 WH = (64, 48)
 

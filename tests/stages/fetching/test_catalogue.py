@@ -7,8 +7,8 @@ import yaml
 
 from pipeline.networks.architectures import ARCHITECTURES, kind_of
 from pipeline.skeletons import skeleton_named
-from stages.catalogue import CHECKPOINTS, DATASETS
 from stages.datasets import dataset_settings
+from stages.fetching.catalogue import CHECKPOINTS, DATASETS
 from tests.closure import ROOT
 
 BY_NAME = {checkpoint.name: checkpoint for checkpoint in CHECKPOINTS}

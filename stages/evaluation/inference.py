@@ -14,8 +14,8 @@ from pipeline.scores.oks_nms import oks_nms
 from pipeline.scores.poses import Poses
 from pipeline.spec import NetworkSpec
 from stages.datasets import DatasetSettings
-from stages.models import BATCH, Model
-from stages.scores import poses_of
+from stages.evaluation.models import BATCH, Model
+from stages.evaluation.scores import poses_of
 
 
 @dataclass(frozen=True)

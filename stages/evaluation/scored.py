@@ -13,7 +13,7 @@ from pipeline.scores.pck import keypoint_errors, pck
 from pipeline.scores.poses import Poses
 from pipeline.skeletons import Skeleton
 from stages.datasets import DatasetSettings
-from stages.scores import PCKH_THRESHOLDS, ap_scores, resampled_scores
+from stages.evaluation.scores import PCKH_THRESHOLDS, ap_scores, resampled_scores
 
 ON_DETECTIONS = "AP on detections"
 

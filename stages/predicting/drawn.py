@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.inputs import Input
-from pipeline.stderr import caught
-from pipeline.videos import VideoFacts, VideoWriter
-from stages.shots import Warn
+from pipeline.media.inputs import Input
+from pipeline.media.stderr import caught
+from pipeline.media.videos import VideoFacts, VideoWriter
+from stages.predicting.shots import Warn
 
 QUALITY = 90
 """Of the JPEGs."""

@@ -16,11 +16,11 @@ from pipeline.scores.mpii import Pckh, marks, pckh_scores, summed
 from pipeline.scores.predictions import HDF5, read_mpii_predictions, read_results, refuse_unknown_pictures
 from pipeline.skeletons import MPII16, SKELETONS
 from stages.datasets import TEST
+from stages.evaluation.parts import DatasetPart, parts_named, student_skeleton
+from stages.evaluation.results import EvaluateSettings, as_json, joint_table, keypoint_table, part_values, score_table
+from stages.evaluation.scored import Scored
+from stages.evaluation.scores import PCKH_THRESHOLDS, WEIGHTED, ap_scores, shared_ap
 from stages.params import settings
-from stages.parts import DatasetPart, parts_named, student_skeleton
-from stages.results import EvaluateSettings, as_json, joint_table, keypoint_table, part_values, score_table
-from stages.scored import Scored
-from stages.scores import PCKH_THRESHOLDS, WEIGHTED, ap_scores, shared_ap
 
 MISMATCHED = 5.0
 """A PCKh below this is another order of people or joints, not a network."""

@@ -9,12 +9,10 @@ from pipeline.files import write_atomically
 from pipeline.networks.run import Device
 from stages.datasets import TEST
 from stages.evaluate import score_part
-from stages.inference import detected_people
-from stages.models import Model, model_named
-from stages.params import settings
-from stages.parts import DatasetPart, parts_named, student_skeleton
-from stages.progress import progress
-from stages.results import (
+from stages.evaluation.inference import detected_people
+from stages.evaluation.models import Model, model_named
+from stages.evaluation.parts import DatasetPart, parts_named, student_skeleton
+from stages.evaluation.results import (
     EvaluateSettings,
     as_json,
     difference_table,
@@ -24,7 +22,9 @@ from stages.results import (
     part_values,
     score_table,
 )
-from stages.scored import Scored
+from stages.evaluation.scored import Scored
+from stages.params import settings
+from stages.progress import progress
 
 
 def run(

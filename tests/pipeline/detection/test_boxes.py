@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.boxes import Boxes, inside, read_box_file, refuse_strangers, whole_picture
+from pipeline.detection.boxes import Boxes, inside, read_box_file, refuse_strangers, whole_picture
 from pipeline.errors import UserError
 
 PERSON, DOG = {"id": 1, "name": "person"}, {"id": 18, "name": "dog"}

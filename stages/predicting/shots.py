@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.boxes import NONE, Boxes, BoxFile, inside, refuse_strangers, whole_picture
-from pipeline.detection import Detector, detect
+from pipeline.detection.boxes import NONE, Boxes, BoxFile, inside, refuse_strangers, whole_picture
+from pipeline.detection.detectors import Detector, detect
 from pipeline.errors import UserError
-from pipeline.inputs import Input
+from pipeline.media.inputs import Input
+from pipeline.media.stderr import caught
+from pipeline.media.videos import VideoFacts, read_frames, video_facts
 from pipeline.people.pictures import read_picture
-from pipeline.stderr import caught
-from pipeline.videos import VideoFacts, read_frames, video_facts
 
 Warn = Callable[[str], None]
 """Hears one line for each thing that cannot be used, which names it."""
