@@ -10,7 +10,7 @@ Document = Mapping[str, Any]
 
 PAPER = Table(
     "Published by Khan et al. 2024, on the real COCO, MPII and Halpe",
-    ["Khan et al. 2024", "average of COCO and MPII", "Halpe AP, 21 keypoints"],
+    ["Khan et al. 2024", "average of COCO and MPII", "Halpe AP"],
     [
         ["first student, trained on one dataset", "53.79", ""],
         ["first student, unified", "70.89", "66.84"],
