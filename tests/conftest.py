@@ -1,5 +1,10 @@
 """A small project folder as the current one; what it holds is made in tests/fixtures.py."""
 
+import os
+
+# Tests run side by side, and threads that wait for each other take many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from stages import prepare

@@ -56,9 +56,9 @@ def bare(weights, path):
         ("rtmpose-m", "coco17", (256, 192), published, True),
         ("rtmpose-m", "mpii16", (256, 256), published, False),
         ("rtmpose-s", "coco17", (256, 192), bare, False),
-        ("rtmpose-t", "halpe26", (256, 192), published, False),
-        ("resnet-50", "coco17", (256, 192), of_2020, True),
-        pytest.param("hrnet-w32", "coco17", (256, 192), published, True, marks=pytest.mark.slow),
+        ("rtmpose-t", "halpe26", (256, 192), of_2020, False),
+        pytest.param("resnet-50", "coco17", (256, 192), of_2020, True, marks=pytest.mark.long),
+        pytest.param("hrnet-w32", "coco17", (256, 192), published, True, marks=pytest.mark.long),
     ],
 )
 def test_a_checkpoint_becomes_a_teacher(tmp_path, arch, skeleton, input_hw, write, mmposes):
