@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Pose Fusion: one 2-D human pose student from several datasets' teachers, each of which looks at every picture once.",
-    epilog="The whole line: `dvc repro`. One part of it: the commands below, in this order. Settings: params.yaml.",
+    epilog="`dvc repro` runs data sample, prepare, fit, teach, distill, evaluate, export and report. Settings: params.yaml.",
 )
 data = typer.Typer(no_args_is_help=True, help="The built-in sample, and the published datasets.")
 teacher = typer.Typer(
@@ -39,6 +39,7 @@ MirrorOption = Annotated[
         show_default=False,
     ),
 ]
+StorePath = Annotated[Path, typer.Argument(help="A store, like data/targets/coco/coco-train.zarr.", show_default=False)]
 ResumeOption = Annotated[
     bool,
     typer.Option("--resume", help="Go on from the checkpoint even if settings, inputs or code have changed since."),
@@ -143,7 +144,10 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Somebody else's file: COCO results (.json), MPII preds (.mat, .h5).", show_default=False),
+        typer.Option(
+            help="Somebody else's file: COCO results (a .json list of image_id, category_id, keypoints, score), MPII preds (.mat, .h5).",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -165,6 +169,7 @@ def evaluate(
     With --model or --predictions: anything that gives poses, on any dataset, keypoints matched by name.
 
         pipeline evaluate --model student.onnx --data coco --data mpii:validation --flip
+
         pipeline evaluate --predictions theirs.json --data coco
     """
     if sum(each is not None for each in (student, model, predictions)) > 1:
@@ -386,7 +391,7 @@ def teacher_spec(path: Annotated[Path, typer.Argument(help="An ONNX file.", show
 
 
 @cache.command("info")
-def cache_info(path: Path) -> None:
+def cache_info(path: StorePath) -> None:
     """What a target store holds and what it was made from."""
     from stages import inspect
 
@@ -394,7 +399,7 @@ def cache_info(path: Path) -> None:
 
 
 @cache.command("verify")
-def cache_verify(path: Path) -> None:
+def cache_verify(path: StorePath) -> None:
     """Check every file of a target store against its manifest; exit 1 if anything is damaged, missing, swapped or foreign."""
     from stages import inspect
 

@@ -19,7 +19,7 @@ def info(path: Path, say: Callable[[str], None] = print) -> None:
     what = f"{layout.width} + {layout.height} bins" if layout.separate else f"{layout.height} x {layout.width} maps"
     say(f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {what}")
     say(f"  {layout.boundaries} boundaries of {layout.boundary} people, {size / 1e6:.2f} MB")
-    say(f"  {'complete' if reader.is_complete(path) else 'not finished: run `' + AGAIN + '`'}")
+    say(f"  {state}")
     for key, value in fingerprint.items():
         say(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
 

@@ -116,7 +116,9 @@ def run(
         shutil.rmtree(aside, ignore_errors=True)
     finder.summarise()
     people, count = len(found.annotations), len(found.images)
-    say(f"{people} people in {count} picture{'s' * (count != 1)}: {out / PREDICTIONS}, drawn beside it")
+    say(
+        f"{people} {'person' if people == 1 else 'people'} in {count} picture{'s' * (count != 1)}: {out / PREDICTIONS}, drawn beside it"
+    )
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ def _finder(options: Options, say: Callable[[str], None], warn: Warn) -> Finder:
     if options.detector:
         detector = open_detector(options.detector, options.device, options.detector_kind)
         say(f"detector {options.detector} on {detector.opened.note}: fed as {detector.kind} wants it")
+    if not file and not detector:
+        say("neither --boxes nor --detector: every picture is taken for one person's box")
     return Finder(file, detector, options.score, warn)
 
 

@@ -124,7 +124,10 @@ def test_prepare_and_teach_work(pipeline, unprepared):
     code, out, err = pipeline("cache", "info", STORE)
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == f"{STORE}: 42 people x 2 views x 17 keypoints, 8 x 6 maps"
-    assert out.splitlines()[1].startswith("  3 boundaries of 16 people, ") and out.splitlines()[2] == "  complete"
+    assert (
+        out.splitlines()[1].startswith("  3 boundaries of 16 people, ")
+        and out.splitlines()[2] == "  finished; are its bytes right? `pipeline cache verify`"
+    )
     assert pipeline("cache", "verify", STORE) == (0, f"{STORE}: every file is what was written\n", "")
 
 

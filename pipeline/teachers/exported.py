@@ -16,6 +16,8 @@ NEXT = "`pipeline export` writes such a file"
 
 def exported_spec(path: Path) -> NetworkSpec:
     """The spec in the file's metadata; UserError where the file is absent, no ONNX, or another's, which carry none."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected an ONNX file: run `pipeline export --student {path.name}`")
     if not path.is_file():
         raise UserError(f"{path} does not exist: {NEXT}")
     try:

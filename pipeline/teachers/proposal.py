@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from pipeline.errors import UserError, one_line
-from pipeline.skeletons import SKELETONS, Skeleton
+from pipeline.skeletons import SKELETONS
 from pipeline.spec import IMAGENET_MEAN, IMAGENET_STD, METADATA_KEY, SPEC_KEYS, parse_spec
 from pipeline.teachers.onnx_file import digest
 from pipeline.teachers.providers import open_session
@@ -74,16 +74,14 @@ def propose(path: Path) -> Proposal:
 def _carried(path: Path, written: str) -> Proposal:
     try:
         inside = dict(json.loads(written))
-        parse_spec(inside, str(path), _skeleton_of(inside))
+        if inside["skeleton"] not in SKELETONS:
+            raise UserError(
+                f"{path}: is a student of skeleton {inside['skeleton']}, not a teacher: run `pipeline predict --student {path}`"
+            )
+        parse_spec(inside, str(path))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
     return Proposal(inside, dict.fromkeys(inside, "written in the file"))
-
-
-def _skeleton_of(inside: dict[str, object]) -> Skeleton | None:
-    """A student's skeleton is none of the known ones; its name is enough here."""
-    name = str(inside["skeleton"])
-    return None if name in SKELETONS else Skeleton(name, ())
 
 
 def _run_once(path: Path, session: ort.InferenceSession) -> tuple[tuple[int, int], bool, dict[str, tuple[int, ...]]]:

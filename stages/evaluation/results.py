@@ -146,6 +146,10 @@ def notes(
             f"± is half the {LEVEL:.0f} % interval, brackets are the interval, over {count} bootstrap resamples of the test "
             "pictures: what other pictures would change, not what another seed of the training would."
         )
+    said.append(
+        "NME is over the keypoints that a model gives, in percent of the longer box side: compare it between models of the same "
+        "keypoints only."
+    )
     own = {
         keypoint: None
         for name, dataset in datasets.items()
