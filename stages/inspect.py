@@ -19,7 +19,8 @@ def info(path: Path, say: Callable[[str], None] = print) -> None:
     what = f"{layout.width} + {layout.height} bins" if layout.separate else f"{layout.height} x {layout.width} maps"
     say(f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {what}")
     say(f"  {layout.boundaries} boundaries of {layout.boundary} people, {size / 1e6:.2f} MB")
-    say(f"  {state}")
+    finished = "finished; are its bytes right? `pipeline cache verify`"
+    say(f"  {finished if reader.is_complete(path) else f'not finished: run `{AGAIN}`'}")
     for key, value in fingerprint.items():
         say(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
 
