@@ -1,10 +1,11 @@
-# `make repro`: the whole line on the built-in sample. `make test`: the tests. Both install what they need into .venv first.
+# `make repro`: the whole line on the built-in sample. `make test`: the tests. `make experiment`: the comparison of
+# experiments/arms.yaml, after the line. All install what they need into .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lock clean
+.PHONY: repro test experiment lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -14,6 +15,12 @@ test: .venv/installed
 	ruff format --check
 	mypy
 	pytest -n auto
+
+# One thread per run and a run per core: on small networks that is faster than all cores on one.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+experiment: repro
+	dvc stage list experiments/dvc.yaml --name-only | grep ':arm@' | OMP_NUM_THREADS=1 xargs -P $(JOBS) -n 1 dvc repro --quiet --single-item
+	dvc repro --single-item experiments/dvc.yaml:table
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -20,9 +20,13 @@ teacher = typer.Typer(
     no_args_is_help=True, help="Get teachers, and find out whether they are right before the long run."
 )
 cache = typer.Typer(no_args_is_help=True, help="Look into target stores.")
+experiment = typer.Typer(
+    no_args_is_help=True, help="The comparison of experiments/arms.yaml: what distilling gives, and what it costs."
+)
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
 app.add_typer(cache, name="cache")
+app.add_typer(experiment, name="experiment")
 
 INTERRUPTED = 130
 """Exit code of Typer after Ctrl-C."""
@@ -108,12 +112,30 @@ def teach(
     check: Annotated[
         bool, typer.Option(help="Score the teacher on some people of its own dataset first, and stop on nonsense.")
     ] = True,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Have a dask.distributed cluster do the work: tcp://HOST:PORT. --device is then the workers'.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Stage one: the teacher looks once at every person in every view; its heatmaps go into stores. Resumes by itself."""
     from stages import teach
     from stages.params import load_params
 
-    teach.run(load_params(), teacher, device, batch, dry_run, check)
+    teach.run(load_params(), teacher, device, batch, dry_run, check, scheduler=scheduler)
+
+
+@app.command()
+def calibrate(
+    floor: Annotated[float, typer.Option(min=0, max=1, help="Keypoints of a lower score do not count.")] = 0.2,
+) -> None:
+    """How far each teacher's keypoints lie from each dataset's labels: the difference between two datasets' conventions."""
+    from stages import calibrate
+    from stages.params import load_params
+
+    calibrate.run(load_params(), floor)
 
 
 @app.command()
@@ -333,7 +355,7 @@ def teacher_fetch(
     ] = None,
     mirror: MirrorOption = None,
 ) -> None:
-    """A published checkpoint into data/published, checked against its hash; then prints the `teacher import` that fits it."""
+    """A published checkpoint into data/published, checked against its hash; then prints the next command or settings for it."""
     from stages import fetch
 
     if name is None:
@@ -351,7 +373,9 @@ def teacher_import(
         ],
         typer.Option(help="What the checkpoint is of.", show_default=False),
     ],
-    skeleton: Annotated[str, typer.Option(help="Whose keypoints: coco17, mpii16 or halpe26.", show_default=False)],
+    skeleton: Annotated[
+        str, typer.Option(help="Whose keypoints: coco17, mpii16, halpe26, aic14 or crowdpose14.", show_default=False)
+    ],
     input_size: Annotated[str, typer.Option("--input", help="Height x width, like 256x192.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The ONNX file to write; its spec goes beside it.", show_default=False)],
     color: Annotated[Literal["rgb", "bgr"], typer.Option(help="Channel order it was trained with.")] = "rgb",
@@ -404,6 +428,42 @@ def cache_verify(path: StorePath) -> None:
     from stages import inspect
 
     inspect.verify(path)
+
+
+@cache.command("stats")
+def cache_stats(
+    path: StorePath,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers and ids as JSON.")] = False,
+) -> None:
+    """Confidence, error against the labels and against other teachers per keypoint; people whose labels both teachers contradict."""
+    from stages import stats
+
+    stats.run(path, as_json)
+
+
+@experiment.command("run")
+def experiment_run(
+    arm: Annotated[str, typer.Argument(help="An arm of experiments/arms.yaml.", show_default=False)],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Only this seed; by default all of the file's.", show_default=False)
+    ] = None,
+    device: DeviceOption = "auto",
+    resume: ResumeOption = False,
+) -> None:
+    """Train one arm and score it: data/experiment/ARM-SEED."""
+    from stages.experiment import run
+    from stages.params import load_params
+
+    run.run(load_params(), arm, seed, device, resume)
+
+
+@experiment.command("table")
+def experiment_table() -> None:
+    """All runs as tables (Markdown, CSV) and plots in results/experiment, with mean and spread over the seeds."""
+    from stages.experiment import table
+    from stages.params import load_params
+
+    table.run(load_params())
 
 
 def main() -> None:

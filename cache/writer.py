@@ -1,7 +1,9 @@
 """Writing a target store boundary by boundary, so that a killed run loses one boundary and a damaged store its damaged ones."""
 
+import functools
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from cache.layout import Layout, metadata_documents
 from cache.manifest import NAME, problems, read_manifest, write_manifest
 from pipeline.files import flush, write_atomically
 from pipeline.targets.block import TargetBlock
+
+READERS = 4
+"""Boundaries that are checked at once when a killed run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) ->
         return _repair(path, layout, documents, manifest["files"])
     _remove_foreign(path, {*documents, *layout.files})
     _write_documents(path, documents)
-    pending = [boundary for boundary in everything if not _readable(path, layout, boundary)]
+    with ThreadPoolExecutor(READERS) as pool:
+        readable = pool.map(functools.partial(_readable, path, layout), everything)
+        pending = [boundary for boundary, whole in zip(everything, readable, strict=True) if not whole]
     return Plan(pending, f"resumed: {len(everything) - len(pending)} of {len(everything)} boundaries were done")
 
 
@@ -54,27 +61,27 @@ def write_boundary(path: Path, layout: Layout, boundary: int, block: TargetBlock
     # Zarr reads a shard before it writes into it, so one that a killed run or bad disk left behind must go. `done` goes first.
     for file in reversed(layout.shard_files(boundary)):
         (path / file).unlink(missing_ok=True)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        group = zarr.open_group(path, mode="r+")
-        data = {
-            **block.levels,
-            "peak": block.peak,
-            "score": block.score,
-            "image_from_target": block.image_from_target,
-            "person": block.person,
-        }
-        for name, values in data.items():
-            _array(group, name)[rows] = values
-        for file in layout.shard_files(boundary):
-            if not file.startswith("done/"):
-                flush(path / file)
-        _array(group, "done")[rows] = np.ones(rows.stop - rows.start, bool)
-        flush(path / f"done/c/{boundary}")
+    group = zarr.open_group(path, mode="r+")
+    data = {
+        **block.levels,
+        "peak": block.peak,
+        "score": block.score,
+        "image_from_target": block.image_from_target,
+        "person": block.person,
+    }
+    for name, values in data.items():
+        _writable(group, name)[rows] = values
+    for file in layout.shard_files(boundary):
+        if not file.startswith("done/"):
+            flush(path / file)
+    _writable(group, "done")[rows] = np.ones(rows.stop - rows.start, bool)
+    flush(path / f"done/c/{boundary}")
 
 
 def finish(path: Path, layout: Layout, fingerprint: dict[str, Any]) -> None:
     """Declare the store complete. Every boundary must be done."""
-    undone = [b for b in range(layout.boundaries) if not _done(path, layout, b)]
+    done = np.asarray(_array(zarr.open_group(path, mode="r"), "done")[:])
+    undone = [b for b in range(layout.boundaries) if not done[layout.rows(b)].all()]
     if undone:
         raise ValueError(f"{path}: boundaries {undone} are not done")
     write_manifest(path, layout, fingerprint)
@@ -84,6 +91,11 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     array = group[name]
     assert isinstance(array, zarr.Array)
     return array
+
+
+def _writable(group: zarr.Group, name: str) -> zarr.Array:
+    """The array, which writes chunks of zeros too. Not by zarr.config: that is one for all threads."""
+    return _array(group, name).with_config({"write_empty_chunks": True})
 
 
 def _write_documents(path: Path, documents: dict[str, bytes]) -> None:

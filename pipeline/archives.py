@@ -126,7 +126,8 @@ def unpack(archive: Path, places: Mapping[str, Path], advance: Callable[[int], o
                     raise ValueError(f"{written} bytes where {member.size} were announced")
             if not left:
                 return
-    raise UserError(f"{archive}: expected {next(iter(left))} inside, found none: remove it, then run this again")
+    if left:
+        raise UserError(f"{archive}: expected {next(iter(left))} inside, found none: remove it, then run this again")
 
 
 def _members(archive: Path) -> Generator[Member, None, None]:
@@ -145,6 +146,8 @@ def _members(archive: Path) -> Generator[Member, None, None]:
 def _zip_members(archive: Path) -> Generator[Member, None, None]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
+            if info.header_offset < 0:
+                raise ValueError("a place below zero")
             kind = MODES.get(stat.S_IFMT(info.external_attr >> 16), "a special file")
             if kind == FILE and info.is_dir():
                 kind = FOLDER

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.people.coco import PERSON
-from pipeline.scores.coco import person_score
+from pipeline.scores.poses import person_score
 from pipeline.skeletons import Skeleton
 
 SEEN, GUESSED, ABSENT = 2, 1, 0

@@ -17,8 +17,28 @@ CUDA_DETAILS = re.compile(r" ?; GPU=-?\d+ ;.*")
 """What ONNX Runtime puts behind a failure of CUDA: the machine's name, and again its own source."""
 
 
+SHOWN = 60
+"""Characters of a value."""
+
+
 class UserError(Exception):
     """Says what, where, expected, found, and the command that helps. Anything else that escapes is our defect."""
+
+
+def shown(value: object) -> str:
+    """A value for an error line: one line, cut to 60 characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # CPython refuses to print integers beyond 4300 digits
+        text = "an enormous value"
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def printable(name: object) -> str:
+    """A name out of a file as it stands there, but on one line, without control characters, cut to 60 characters."""
+    text = str(name)
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: SHOWN + 1])
+    return plain if len(plain) <= SHOWN else plain[: SHOWN - 3] + "..."
 
 
 def one_line(error: Exception) -> str:

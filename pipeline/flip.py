@@ -17,10 +17,14 @@ def averaging(forward: Forward, spec: NetworkSpec) -> Forward:
         return forward
 
     def both(crops: np.ndarray) -> Arrays:
-        mirrored = unmirrored(forward(np.ascontiguousarray(crops[:, :, ::-1])), spec)
-        return tuple((one + other) / 2 for one, other in zip(forward(crops), mirrored, strict=True))
+        return averaged(forward(crops), forward(np.ascontiguousarray(crops[:, :, ::-1])), spec)
 
     return both
+
+
+def averaged(raw: Arrays, of_mirrored: Arrays, spec: NetworkSpec) -> Arrays:
+    """Raw outputs of crops, averaged with those of the mirrored crops."""
+    return tuple((one + other) / 2 for one, other in zip(raw, unmirrored(of_mirrored, spec), strict=True))
 
 
 def unmirrored(raw: Arrays, spec: NetworkSpec) -> Arrays:

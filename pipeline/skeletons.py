@@ -83,6 +83,8 @@ class Skeleton:
 
     name: str
     keypoints: tuple[str, ...]
+    own_sigmas: tuple[float, ...] = ()
+    """OKS sigmas that the dataset's makers evaluate by, one per keypoint; empty where those of SIGMAS hold."""
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -94,6 +96,14 @@ class Skeleton:
     def positions_in(self, other: "Skeleton") -> np.ndarray:
         """Int (K,): for each of our keypoints its position in `other`, -1 where `other` lacks it."""
         return np.array([other.index(k) if k in other.keypoints else -1 for k in self.keypoints], dtype=np.int64)
+
+    def arranged(self, values: np.ndarray, other: "Skeleton") -> np.ndarray:
+        """Values (N, K of `other`, ...) of another skeleton's keypoints in our order (N, K, ...); 0 where `other` lacks one."""
+        positions = self.positions_in(other)
+        known = positions >= 0
+        found = np.zeros((len(values), len(self), *values.shape[2:]), values.dtype)
+        found[:, known] = values[:, positions[known]]
+        return found
 
     @cached_property
     def mirror(self) -> np.ndarray:
@@ -108,12 +118,12 @@ class Skeleton:
     @cached_property
     def upper_body(self) -> np.ndarray:
         """Bool (K,): keypoints above the hips."""
-        return np.array([part(k) not in LOWER_BODY for k in self.keypoints])
+        return np.array([part(k) not in LOWER_BODY for k in self.keypoints], dtype=bool)
 
     @cached_property
     def sigmas(self) -> np.ndarray:
-        """Float (K,): OKS sigmas (see SIGMAS for the source)."""
-        return np.array([SIGMAS[part(k)] for k in self.keypoints])
+        """Float (K,): OKS sigmas, the dataset's own or else those of SIGMAS."""
+        return np.array(self.own_sigmas or [SIGMAS[part(k)] for k in self.keypoints])
 
 
 COCO17 = Skeleton(
@@ -177,7 +187,62 @@ HALPE26 = Skeleton(
     ),
 )
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, HALPE26)}
+AIC14 = Skeleton(
+    "aic14",
+    (
+        "right_shoulder",
+        "right_elbow",
+        "right_wrist",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "head_top",
+        "upper_neck",
+    ),
+    (
+        *(0.01388152, 0.01515228, 0.01057665),
+        *(0.01417709, 0.01497891, 0.01402144),
+        *(0.03909642, 0.03686941, 0.01981803),
+        *(0.03843971, 0.03412318, 0.02415081),
+        *(0.01291456, 0.01236173),
+    ),
+)
+"""AI Challenger's keypoints in its order, and half of the `delta` of its evaluation, the sides measured apart
+(AIChallenger/AI_Challenger_2017, Evaluation/keypoint_eval/keypoint_eval.py; MMPose's aic dataset has the same)."""
+
+CROWDPOSE14 = Skeleton(
+    "crowdpose14",
+    (
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+        "head_top",
+        "upper_neck",
+    ),
+    (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+)
+"""CrowdPose's keypoints in its order and the sigmas of its evaluation: COCO's, and the shoulder's for head and neck
+(Jeff-sjtu/CrowdPose, crowdpose-api; jin-s13/xtcocoapi, demos/demo_crowdpose.py; MMPose's crowdpose dataset)."""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, HALPE26, AIC14, CROWDPOSE14)}
+
+NO_SKELETON = Skeleton("none", ())
+"""Of people who have boxes and no labels."""
 
 
 def skeleton_named(name: str) -> Skeleton:

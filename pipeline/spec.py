@@ -1,12 +1,11 @@
 """What a pose network wants to see and what it says: one description for teachers and students, checked where it is written."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shown
 from pipeline.frames import Convention, Regions, compose, heatmap_from_input, input_from_image, invert
 from pipeline.skeletons import SKELETONS, Skeleton, skeleton_named
 
@@ -23,6 +22,8 @@ IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """RGB on 0-255: what most published networks, and ours, are trained with."""
 PIXELS: dict[str, float] = {"0-255": 1.0, "0-1": 255.0}
 SIMCC_FACTOR = 10.0
+LARGEST = 1e6
+"""Of any number in a spec."""
 METADATA_KEY = "pose_fusion."
 """Prefix of the entries under which our ONNX files carry their own `spec` and `keypoints`."""
 
@@ -82,15 +83,15 @@ def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None 
     if not (
         isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(s, int) and 16 <= s <= 4096 for s in size)
     ):
-        raise UserError(f"{where}.input: expected [height, width] in pixels, found {size!r}")
+        raise UserError(f"{where}.input: expected [height, width] in pixels, found {shown(size)}")
     numbers: dict[str, tuple[float, float, float]] = {}
     pixels = str(values.get("pixels", "0-255"))
     if pixels not in PIXELS:
-        raise UserError(f"{where}.pixels: expected one of {', '.join(PIXELS)}, found {values['pixels']!r}")
+        raise UserError(f"{where}.pixels: expected one of {', '.join(PIXELS)}, found {shown(values['pixels'])}")
     for key in ("mean", "std"):
         three = values[key]
         if not (isinstance(three, (list, tuple)) and len(three) == 3 and all(map(_is_number, three))):
-            raise UserError(f"{where}.{key}: expected three numbers on the {pixels} scale, found {three!r}")
+            raise UserError(f"{where}.{key}: expected three numbers on the {pixels} scale, found {shown(three)}")
         first, second, third = (round(float(value) * PIXELS[pixels], 9) for value in three)
         numbers[key] = (first, second, third)
     if min(numbers["std"]) <= 0:
@@ -100,23 +101,25 @@ def parse_spec(values: dict[str, object], where: str, skeleton: Skeleton | None 
         choices["skeleton"] = tuple(SKELETONS)
     for key, known in choices.items():
         if values[key] not in known:
-            raise UserError(f"{where}.{key}: expected one of {', '.join(known)}, found {values[key]!r}")
+            raise UserError(f"{where}.{key}: expected one of {', '.join(known)}, found {shown(values[key])}")
     padding = values["padding"]
     if not (_is_number(padding) and 0.5 <= padding <= 4):
-        raise UserError(f"{where}.padding: expected a number from 0.5 to 4 (most networks: 1.25), found {padding!r}")
+        raise UserError(
+            f"{where}.padding: expected a number from 0.5 to 4 (most networks: 1.25), found {shown(padding)}"
+        )
     factor = values.get("factor", SIMCC_FACTOR)
     if not (_is_number(factor) and factor > 0):
-        raise UserError(f"{where}.factor: expected a positive number (RTMPose: 10), found {factor!r}")
+        raise UserError(f"{where}.factor: expected a positive number (RTMPose: 10), found {shown(factor)}")
     outputs, wanted = values.get("outputs", ()), ARRAYS[values["kind"]]  # type: ignore[index]
     if not (
         isinstance(outputs, (list, tuple))
         and len(outputs) in (0, len(wanted))
         and all(isinstance(o, str) for o in outputs)
     ):
-        raise UserError(f"{where}.outputs: expected the file's names for {', '.join(wanted)}, found {outputs!r}")
+        raise UserError(f"{where}.outputs: expected the file's names for {', '.join(wanted)}, found {shown(outputs)}")
     flip = values.get("flip", False)
     if not isinstance(flip, bool):
-        raise UserError(f"{where}.flip: expected true or false, found {flip!r}")
+        raise UserError(f"{where}.flip: expected true or false, found {shown(flip)}")
     return NetworkSpec(
         skeleton=skeleton or skeleton_named(str(values["skeleton"])),
         input_wh=(size[1], size[0]),
@@ -153,4 +156,4 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST

@@ -49,6 +49,19 @@ class Views:
         center, size, rotation = self.center[rows, view], self.size[rows, view], self.rotation[rows, view]
         return Regions(center.reshape(-1, 2), size.reshape(-1, 2), rotation.reshape(-1))
 
+    def only(self, rows: np.ndarray, view: int) -> "Views":
+        """One view of the people at those positions."""
+        one = slice(view, view + 1)
+        return Views(
+            self.person[rows], self.kinds[one], self.center[rows, one], self.size[rows, one], self.rotation[rows, one]
+        )
+
+    def first(self, count: int | None) -> "Views":
+        """Only the first `count` views; all of them if it is None."""
+        return Views(
+            self.person, self.kinds[:count], self.center[:, :count], self.size[:, :count], self.rotation[:, :count]
+        )
+
 
 def kinds_of(count: int) -> tuple[str, ...]:
     """Kinds of `count` views: the first is plain, every fourth weak, the others strong."""

@@ -15,11 +15,11 @@ from pipeline.outputs import Arrays
 from pipeline.people.people import People
 from pipeline.predict import crops_of, poses_of_crops
 from pipeline.scores.pck import keypoint_errors
-from pipeline.scores.poses import Poses
+from pipeline.scores.poses import Poses, poses_of
 from pipeline.teachers.readings import Reading, other_readings
 from pipeline.teachers.session import BATCH, Device, Teacher, open_teacher
 from stages.datasets import TEST, TRAIN, dataset_settings, load_people, named
-from stages.evaluation.scores import accuracy, poses_of
+from stages.evaluation.scores import accuracy
 from stages.progress import progress
 from stages.teachers import TeacherSettings, teach_command, teacher_settings
 
@@ -124,6 +124,11 @@ def examine(
 ) -> Examination:
     """Score the teacher, and each of the other readings of its file, on about so many people of its own dataset."""
     dataset = named(dataset_settings(params), wanted.dataset)
+    if not dataset.labelled:
+        raise UserError(
+            f"params.yaml: teachers.{wanted.name}.dataset: expected a dataset with labels to score it by, found {wanted.dataset} "
+            "with boxes only"
+        )
     split = TRAIN if dataset.train else TEST
     chosen = spread(load_people(wanted.dataset, split), people)
     used = chosen.rows(chosen.use)

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, Lt
 from pipeline.errors import UserError
 from pipeline.people.people import People
 from pipeline.people.table import read_people
-from pipeline.skeletons import Skeleton, skeleton_named, union
+from pipeline.skeletons import NO_SKELETON, Skeleton, skeleton_named, union
 from pipeline.views import ROTATION, Views, read_views
 from stages.params import parse
 
@@ -18,8 +18,17 @@ PEOPLE = Path("data/people")
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 TAUGHT = (TRAIN, VALIDATION)
 
-Format = Literal["coco", "mpii", "mpii-release", "halpe"]
-SKELETON_OF = {"coco": "coco17", "mpii": "mpii16", "mpii-release": "mpii16", "halpe": "halpe26"}
+Format = Literal["coco", "mpii", "mpii-release", "halpe", "aic", "aic-release", "crowdpose", "boxes"]
+SKELETON_OF = {
+    "coco": "coco17",
+    "mpii": "mpii16",
+    "mpii-release": "mpii16",
+    "halpe": "halpe26",
+    "aic": "aic14",
+    "aic-release": "aic14",
+    "crowdpose": "crowdpose14",
+}
+"""By format; `boxes` has none."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,10 @@ class Part:
     truth: str | None = None
     """MPII: the `mpii_gt_val.mat` with head boxes, inside the annotation folder."""
     detections: str | None = None
-    """COCO: person detections to evaluate on besides the annotated boxes, inside the annotation folder."""
+    """COCO: person detections to evaluate on besides the annotated boxes; boxes: those to take instead of the file's own. Inside
+    the annotation folder."""
+    box_score: Annotated[float, Ge(0), Le(1)] = 0.3
+    """Boxes: nobody learns from those with a lower score; a box without one counts as 1."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +53,19 @@ class DatasetSettings:
     format: Format
     annotations: str
     """Folder of the annotation files; DVC tracks it."""
-    score: Literal["ap", "pckh"]
-    """What its accuracy is: OKS average precision, or PCKh@0.5."""
+    score: Literal["ap", "pckh", "none"] = "none"
+    """What its accuracy is: OKS average precision, or PCKh@0.5; none where there are boxes only."""
     train: Part | None = None
     test: Part | None = None
 
     @property
     def skeleton(self) -> Skeleton:
-        return skeleton_named(SKELETON_OF[self.format])
+        return skeleton_named(SKELETON_OF[self.format]) if self.labelled else NO_SKELETON
+
+    @property
+    def labelled(self) -> bool:
+        """Does its format have keypoints at all; without, teachers alone teach on its people, and nobody is scored on them."""
+        return self.format in SKELETON_OF
 
     def images(self, split: str) -> Path:
         """Picture folder of a split."""
@@ -84,8 +101,25 @@ def dataset_settings(params: dict[str, Any]) -> dict[str, DatasetSettings]:
             for part in (TRAIN, TEST):
                 if nested.get(part) is not None:
                     nested[part] = parse(nested[part], f"datasets.{name}.{part}", Part)
-        found[str(name)] = parse(nested, f"datasets.{name}", DatasetSettings)
+        found[str(name)] = _consistent(
+            f"params.yaml: datasets.{name}", parse(nested, f"datasets.{name}", DatasetSettings)
+        )
     return found
+
+
+def _consistent(where: str, dataset: DatasetSettings) -> DatasetSettings:
+    """The same; UserError where format, score and parts do not go together."""
+    if dataset.labelled and dataset.score == "none":
+        raise UserError(f"{where}.score: expected `ap` or `pckh`, as its people are labelled, found none")
+    if not dataset.labelled and dataset.score != "none":
+        raise UserError(
+            f"{where}.score: expected none, as boxes alone judge nobody, found {dataset.score}: leave it out"
+        )
+    if not dataset.labelled and dataset.test:
+        raise UserError(
+            f"{where}.test: expected none, as boxes alone judge nobody: list labelled pictures as a dataset of their own format"
+        )
+    return dataset
 
 
 def named(datasets: dict[str, DatasetSettings], name: str) -> DatasetSettings:
@@ -95,11 +129,20 @@ def named(datasets: dict[str, DatasetSettings], name: str) -> DatasetSettings:
     return datasets[name]
 
 
-def unified(datasets: dict[str, DatasetSettings]) -> Skeleton:
-    """The student's skeleton: the union over the datasets that have a training part."""
-    taught = [dataset.skeleton for dataset in datasets.values() if dataset.train]
-    if not taught:
+def unified(params: dict[str, Any]) -> Skeleton:
+    """The student's skeleton: the union over the datasets with labels to learn from; where there are boxes only, the teachers'."""
+    trained = [dataset for dataset in dataset_settings(params).values() if dataset.train]
+    if not trained:
         raise UserError("params.yaml: datasets: expected one with a `train` part, found none")
+    taught = [dataset.skeleton for dataset in trained if dataset.labelled]
+    if not taught:
+        teachers = params.get("teachers")
+        entries = teachers.values() if isinstance(teachers, dict) else []
+        taught = [skeleton_named(str(entry.get("skeleton"))) for entry in entries if isinstance(entry, dict)]
+    if not taught:
+        raise UserError(
+            "params.yaml: datasets: expected one with labels, or teachers, to know the student's keypoints from, found neither"
+        )
     return dataclasses.replace(union(taught), name="unified")
 
 

@@ -7,9 +7,8 @@ import numpy as np
 from cache.reader import TargetStore
 from pipeline.outputs import keypoints
 from pipeline.people.people import People
-from pipeline.scores.poses import Poses
+from pipeline.scores.poses import Poses, poses_of
 from pipeline.spec import NetworkSpec
-from stages.evaluation.scores import poses_of
 
 
 def decoded_poses(

@@ -54,9 +54,10 @@ def run(
     tests = {name: DatasetPart(name, dataset, TEST, load_people(name, TEST)) for name, dataset in datasets.items()}
     truths = {name: part.truth for name, part in tests.items()}
     detected = {name: detected_people(dataset, truths[name]) for name, dataset in datasets.items()}
-    held_out = {name: load_people(name, VALIDATION) for name, dataset in everything.items() if dataset.train}
+    judging = [name for name, dataset in everything.items() if dataset.train and dataset.labelled]
+    held_out = {name: load_people(name, VALIDATION) for name in judging}
     held_out = {name: people for name, people in held_out.items() if people.use.any()}
-    seed, count, skeleton = int(params.get("seed", 0)), chosen.resamples, unified(everything)
+    seed, count, skeleton = int(params.get("seed", 0)), chosen.resamples, unified(params)
     results: dict[str, dict[str, Scored]] = {model.name: {} for model in models}
     validation: dict[str, dict[str, float]] = {}
     shown: dict[str, dict[str, Poses]] = {name: {} for name in datasets}

@@ -22,11 +22,13 @@ from pipeline.networks.rtmlib import TOLERANCE, RtmlibForm, rtmlib_spec
 from pipeline.networks.run import forward_of
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.predict import poses_of_crops
+from pipeline.skeletons import NO_SKELETON, SKELETONS
 from pipeline.spec import NetworkSpec
 from pipeline.teachers.exported import open_exported
 from pipeline.teachers.onnx_file import half_precision
 from stages.datasets import TEST, TRAIN, DatasetSettings, dataset_settings, load_people, named, table_path
 from stages.params import parse
+from stages.starts import learned_from
 from stages.students import STUDENTS, Arm, arm_named
 from stages.teachers import listed_teachers
 
@@ -39,11 +41,16 @@ BESIDE_SCORES = ("average", "validation", "intervals", "keypoints", "difference"
 Target = Literal["onnx", "rtmlib"]
 Precision = Literal["float32", "float16", "int8"]
 
+AI_CHALLENGER = "AI Challenger: as the terms of that competition say."
 LICENCES = {
     "coco": "COCO: annotations CC BY 4.0; each picture keeps the licence its photographer gave it (`license` in the annotation file).",
     "mpii": "MPII Human Pose: for non-commercial research only, and so what was learned from it.",
     "mpii-release": "MPII Human Pose: for non-commercial research only, and so what was learned from it.",
     "halpe": "Halpe-FullBody: as its project page says; its pictures are COCO's and HICO-DET's.",
+    "aic": AI_CHALLENGER,
+    "aic-release": AI_CHALLENGER,
+    "crowdpose": "CrowdPose: as its project page says; its pictures are COCO's, MPII's and AI Challenger's.",
+    "boxes": "Pictures with boxes of the user's own: as their owner says.",
     "sample": "The built-in sample is drawn by this project: Apache-2.0.",
 }
 
@@ -151,12 +158,18 @@ def _card(
     teachers = {teacher: listed_teachers(params).get(teacher) or {} for teacher in arm.teachers}
     behind = [*arm.datasets, *(str(values.get("dataset")) for values in teachers.values())]
     shown = {k for dataset in behind if dataset in datasets for k in datasets[dataset].skeleton.keypoints}
-    learned = [f"Labels and pictures of {_training_part(datasets, dataset)}." for dataset in arm.datasets]
+    known = (SKELETONS.get(str(values.get("skeleton")), NO_SKELETON) for values in teachers.values())
+    shown |= {k for skeleton in known for k in skeleton.keypoints}
+    learned = [_learned_from(datasets, dataset) for dataset in arm.datasets]
     learned += [
         f"Maps of teacher {teacher} on these pictures: a network for {values.get('dataset')}, keypoints {values.get('skeleton')}."
         for teacher, values in teachers.items()
     ]
     licences = {LICENCES[kind] for dataset in behind for kind in _licences(params, datasets, dataset)}
+    start = learned_from(_written(name).get("start"))
+    if start is not None:
+        learned.append(start[0])
+        licences.add(start[1])
     scores, note = _scores(datasets, name, target, precision)
     return ModelCard(
         student=name,
@@ -177,8 +190,18 @@ def _card(
 
 def _arm_of(params: dict[str, Any], name: str) -> Arm:
     """What the student was trained on, as its own settings say; params.yaml may have changed since."""
-    written = json.loads((STUDENTS / name / "student.json").read_text()).get("arm")
+    written = _written(name).get("arm")
     return parse(written, f"{STUDENTS / name / 'student.json'}: arm", Arm) if written else arm_named(params, name)[1]
+
+
+def _learned_from(datasets: Mapping[str, DatasetSettings], name: str) -> str:
+    labelled = name not in datasets or datasets[name].labelled
+    what = "Labels and pictures" if labelled else "Pictures and boxes, without labels,"
+    return f"{what} of {_training_part(datasets, name)}."
+
+
+def _written(name: str) -> dict[str, Any]:
+    return dict(json.loads((STUDENTS / name / "student.json").read_text()))
 
 
 def _training_part(datasets: Mapping[str, DatasetSettings], name: str) -> str:

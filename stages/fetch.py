@@ -19,7 +19,7 @@ from pipeline.archives import look_through, unpack
 from pipeline.errors import UserError, one_line
 from pipeline.files import sha256, write_atomically
 from stages.fetching import catalogue
-from stages.fetching.catalogue import Archive, Checkpoint, Dataset
+from stages.fetching.catalogue import Archive, Checkpoint, Dataset, Start
 from stages.fetching.download import download, is_right
 from stages.progress import progress
 
@@ -28,14 +28,17 @@ PUBLISHED = DATA / "published"
 TEACHERS = DATA / "teachers"
 
 Say = Callable[[str], object]
-Entry = TypeVar("Entry", Checkpoint, Dataset)
+Entry = TypeVar("Entry", Checkpoint | Start, Dataset)
 
 
 def listing() -> str:
-    """The catalogue's checkpoints, one a line: name, input (height x width), published score."""
+    """The catalogue's checkpoints, one a line: name, input (height x width), published score; then the starts of students."""
     lines = [f"{'name':18} {'input':8} published score"]
     for checkpoint in catalogue.CHECKPOINTS:
         lines.append(f"{checkpoint.name:18} {_input(checkpoint):8} {_score(checkpoint)}")
+    lines += ["", "no teachers, but backbones that students start from (`distill.start` in params.yaml):"]
+    for start in catalogue.STARTS:
+        lines.append(f"{start.name:18} {'any':8} {start.network}'s; under its own head {_score(start)}")
     return "\n".join(lines)
 
 
@@ -44,7 +47,8 @@ def teacher(name: str, folder: Path = PUBLISHED, mirror: str | None = None, say:
 
     `mirror`: an address that takes the place of the maker's host; what comes is checked alike.
     """
-    checkpoint = _named(name, catalogue.CHECKPOINTS, "checkpoint")
+    offered: tuple[Checkpoint | Start, ...] = (*catalogue.CHECKPOINTS, *catalogue.STARTS)
+    checkpoint = _named(name, offered, "checkpoint")
     address = _address(checkpoint.address, mirror)
     place = folder / checkpoint.file
     _expect_folder(folder)
@@ -58,6 +62,9 @@ def teacher(name: str, folder: Path = PUBLISHED, mirror: str | None = None, say:
     say(f"sha256: {sha256(place)} (its first eight digits stand in its name)")
     say(f"published score: {_score(checkpoint)}")
     say(f"licence: {checkpoint.terms}")
+    if isinstance(checkpoint, Start):
+        say(f"next: in params.yaml, `distill`: network: {checkpoint.network}, start: {place}")
+        return place
     out = TEACHERS / f"{checkpoint.skeleton.rstrip('0123456789')}.onnx"
     say(
         f"next: pipeline teacher import {shlex.quote(str(place))} --arch {checkpoint.arch} "
@@ -285,6 +292,8 @@ def _input(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.input[0]}x{checkpoint.input[1]}"
 
 
-def _score(checkpoint: Checkpoint) -> str:
+def _score(checkpoint: Checkpoint | Start) -> str:
+    if isinstance(checkpoint, Start):
+        return f"{checkpoint.score} (COCO val2017, annotated boxes)"
     where = "COCO val2017, boxes of a detector" if checkpoint.skeleton == "coco17" else "MPII val"
     return f"{checkpoint.score} ({where}, flip averaging)"

@@ -10,14 +10,14 @@ from annotated_types import Ge
 
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
-from pipeline.networks.build import PyramidSettings
+from pipeline.networks.build import NetworkSettings
 from pipeline.networks.export import export_onnx
 from pipeline.networks.run import Device, torch_device
 from pipeline.spec import spec_values
 from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named
 from stages.params import parse, settings
 from stages.teachers import teacher_settings
-from stages.training import Task, TrainingSettings, discard_checkpoint, train, write_curve
+from stages.training import Task, TrainingSettings, training, write_curve
 from stages.training_data import Geometry, Loader, Source
 
 
@@ -57,12 +57,11 @@ def run(
             f"found {spec.kind} and {list(spec.input_wh[::-1])}"
         )
     chosen = settings(params, "fit", FitSettings)
-    training = parse(chosen.training, "fit.training", TrainingSettings)
     people = load_people(wanted.dataset, TRAIN)
     source = Source(wanted.dataset, dataset.images(TRAIN), people, load_views(wanted.dataset, TRAIN, people), {})
     task = Task(
         name=f"teacher-{teacher}",
-        network=PyramidSettings(chosen.width, chosen.depth),
+        network=NetworkSettings(width=chosen.width, depth=chosen.depth),
         spec=spec,
         sources=[source],
         teachers={},
@@ -70,16 +69,18 @@ def run(
         floor=0.0,
         temperature=1.0,
         fresh=settings(params, "prepare", PrepareSettings).rotation,
-        settings=training,
+        settings=parse(chosen.training, "fit.training", TrainingSettings),
         seed=int(params.get("seed", 0)),
     )
-    trained = train(task, torch_device(device), resume, say)
-    say(f"teacher {teacher}: {training.steps} steps in {trained.seconds:.0f} s")
-    difference = export_onnx(trained.network, spec, wanted.onnx, real_crops(task))
-    write_atomically(wanted.onnx.with_suffix(".json"), (json.dumps(spec_values(spec), indent=1) + "\n").encode())
-    write_curve(trained.curve, wanted.onnx.with_suffix(".csv"))
-    discard_checkpoint(task.name)
-    say(f"{wanted.onnx}: ONNX Runtime within {difference:.1e} of torch")
+    with training(task, torch_device(device), resume, say) as trained:
+        if trained.first:
+            say(f"teacher {teacher}: {trained.steps} steps in {trained.seconds:.0f} s")
+            difference = export_onnx(trained.network, spec, wanted.onnx, real_crops(task))
+            write_atomically(
+                wanted.onnx.with_suffix(".json"), (json.dumps(spec_values(spec), indent=1) + "\n").encode()
+            )
+            write_curve(trained.curve, wanted.onnx.with_suffix(".csv"))
+            say(f"{wanted.onnx}: ONNX Runtime within {difference:.1e} of torch")
 
 
 def real_crops(task: Task) -> np.ndarray:

@@ -83,7 +83,7 @@ def run(
     """
     options = options or Options()
     known = dataset_settings(params)
-    settings, skeleton = named(known, dataset), unified(known)
+    settings, skeleton = named(known, dataset), unified(params)
     if split not in settings.splits or split not in TAUGHT:
         there = [each for each in settings.splits if each in TAUGHT]
         raise UserError(
@@ -158,8 +158,8 @@ def _annotations(settings: DatasetSettings, split: str) -> Path:
 
 
 def _source(settings: DatasetSettings, annotations: Path, people: People) -> Source:
-    if settings.format == "coco" or settings.format == "halpe":
-        return coco_source(annotations, people, by_name=settings.format == "coco")
+    if settings.format in ("coco", "aic", "crowdpose", "halpe"):
+        return coco_source(annotations, people, by_name=settings.format != "halpe")
     if settings.format == "mpii-release":
         return release_source(annotations, people)
     return plain_source(people)

@@ -1,9 +1,10 @@
 """Stage `prepare`: annotation files to tables of people, views and pictures, one set per dataset and split."""
 
+import contextlib
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.files import replace_folder
+from pipeline.people.aic import read_aic, read_aic_release
+from pipeline.people.boxes import read_boxes
 from pipeline.people.coco import read_coco
+from pipeline.people.crowdpose import read_crowdpose
 from pipeline.people.halpe import read_halpe
 from pipeline.people.manifest import picture_manifest, write_manifest
 from pipeline.people.mpii import read_mpii_json
@@ -37,7 +41,7 @@ from stages.progress import progress
 
 
 def run(params: dict[str, Any], dataset: str | None = None, say: Callable[[str], None] = print) -> None:
-    """Prepare one dataset, or all."""
+    """Prepare one dataset, or all. UserError for a file that cannot be used; what an earlier run prepared is then left as it is."""
     datasets = dataset_settings(params)
     chosen = settings(params, "prepare", PrepareSettings)
     seed = int(params.get("seed", 0))
@@ -45,18 +49,22 @@ def run(params: dict[str, Any], dataset: str | None = None, say: Callable[[str],
         _prepare(name, named(datasets, name), chosen, seed, say)
 
 
-def read_part(dataset: DatasetSettings, part: Part, where: str) -> People:
+def read_part(dataset: DatasetSettings, part: Part) -> People:
     """The people of one annotation file."""
     folder = Path(dataset.annotations)
     path = folder / part.file
-    if not path.is_file():
-        raise UserError(
-            f"{where}: {path} does not exist: for the built-in sample run `pipeline data sample`, else mend params.yaml"
-        )
     if dataset.format == "coco":
         return read_coco(path)
     if dataset.format == "halpe":
         return read_halpe(path)
+    if dataset.format == "aic":
+        return read_aic(path)
+    if dataset.format == "aic-release":
+        return read_aic_release(path)
+    if dataset.format == "crowdpose":
+        return read_crowdpose(path)
+    if dataset.format == "boxes":
+        return read_boxes(path, folder / part.detections if part.detections else None, part.box_score)
     if dataset.format == "mpii-release":
         return read_mpii_release(path)
     return read_mpii_json(path, folder / part.truth if part.truth else None)
@@ -67,39 +75,66 @@ def _prepare(
 ) -> None:
     tables: dict[str, People] = {}
     if dataset.train:
-        people = _with_sizes(read_part(dataset, dataset.train, f"datasets.{name}.train"), dataset.images(TRAIN), name)
+        people = _read(name, dataset, TRAIN)
         train, validation = split_by_picture(people, chosen.validation, seed)
         tables[TRAIN], tables[VALIDATION] = people.rows(train), people.rows(validation)
     if dataset.test:
-        tables[TEST] = _with_sizes(
-            read_part(dataset, dataset.test, f"datasets.{name}.test"), dataset.images(TEST), name
-        )
+        tables[TEST] = _read(name, dataset, TEST)
     if not tables:
         raise UserError(f"params.yaml: datasets.{name}: expected a `train` or a `test` part, found neither")
     for split, people in tables.items():
         if split != VALIDATION and not people.use.any():
             raise UserError(
-                f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable"
+                f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable: "
+                f"mend its annotations or params.yaml, then run `pipeline prepare --dataset {name}`"
             )
     place = PEOPLE / name
     aside = place.with_name(name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for split, people in tables.items():
-        write_people(people, aside / f"{split}-people.parquet")
-        write_views(draw_views(people, chosen.views, seed, chosen.rotation), aside / f"{split}-views.parquet")
-        names = np.unique(people.image).tolist()
-        with progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
-            manifest = picture_manifest(dataset.images(split), names, advance=functools.partial(bar.update, 1))
-        write_manifest(manifest, aside / f"{split}-pictures.parquet")
-    replace_folder(aside, place)
+    try:
+        for split, people in tables.items():
+            write_people(people, aside / f"{split}-people.parquet")
+            write_views(draw_views(people, chosen.views, seed, chosen.rotation), aside / f"{split}-views.parquet")
+            names = np.unique(people.image).tolist()
+            with _advised(name), progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
+                manifest = picture_manifest(dataset.images(split), names, advance=functools.partial(bar.update, 1))
+            write_manifest(manifest, aside / f"{split}-pictures.parquet")
+        replace_folder(aside, place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     _report(name, dataset, tables, say)
+
+
+def _read(name: str, dataset: DatasetSettings, split: str) -> People:
+    """The people of the file that a split is from, with the sizes of their pictures."""
+    part = dataset.test if split == TEST else dataset.train
+    assert part is not None
+    path = Path(dataset.annotations) / part.file
+    if not path.is_file():
+        state = "is a folder, expected a file" if path.is_dir() else "does not exist"
+        raise UserError(
+            f"datasets.{name}.{split}: {path} {state}: for the built-in sample run `pipeline data sample`, else mend params.yaml"
+        )
+    with _advised(name):
+        people = read_part(dataset, part)
+    if not dataset.images(split).is_dir():
+        raise UserError(f"datasets.{name}: picture folder {dataset.images(split)} does not exist: mend params.yaml")
+    with _advised(name):
+        return _with_sizes(people, dataset.images(split), name)
+
+
+@contextlib.contextmanager
+def _advised(name: str) -> Iterator[None]:
+    """What is wrong with a file, and then what to do about it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}: mend it, then run `pipeline prepare --dataset {name}`") from error
 
 
 def _with_sizes(people: People, folder: Path, name: str) -> People:
     """Picture sizes from the files where the annotations state none."""
-    if not folder.is_dir():
-        raise UserError(f"datasets.{name}: picture folder {folder} does not exist: mend params.yaml")
     if (people.image_wh > 0).all():
         return people
     names, where = np.unique(people.image, return_inverse=True)
@@ -115,6 +150,9 @@ def _report(name: str, dataset: DatasetSettings, tables: dict[str, People], say:
     for split, people in tables.items():
         pictures = len(np.unique(people.image))
         say(f"{name} {split}: {int(people.use.sum())} people in use of {len(people)}, {pictures} pictures")
+    if not dataset.labelled:
+        say(f"{name}: boxes without labels: a student learns from the teachers alone here")
+        return
     say(f"{name}: labelled keypoints of people in use ({', '.join(tables)})")
     width = max(map(len, dataset.skeleton.keypoints))
     for k, keypoint in enumerate(dataset.skeleton.keypoints):

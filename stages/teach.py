@@ -1,13 +1,13 @@
 """Stage one, `teach`: a teacher looks once at every person of every dataset, in every view, and its targets go into stores."""
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import dask
 import numpy as np
 from annotated_types import Ge, Le, MultipleOf
 
@@ -15,16 +15,13 @@ from cache.layout import CHUNK, Layout, compressed_bytes, fingerprint_of
 from cache.lock import exclusive
 from cache.manifest import read_manifest as read_store_manifest
 from cache.reader import open_targets
-from cache.writer import finish, open_for_writing, write_boundary
-from pipeline.crops import crop
-from pipeline.errors import UserError
+from cache.writer import finish, open_for_writing
+from pipeline.errors import UserError, one_line
 from pipeline.people.manifest import Manifest, read_manifest
 from pipeline.people.people import People
-from pipeline.people.pictures import read_picture, safe_path
 from pipeline.scores.poses import Poses
 from pipeline.teachers.readings import other_readings
 from pipeline.teachers.session import Device, Teacher, open_teacher
-from pipeline.teachers.targets import targets_of
 from pipeline.views import Views
 from stages.check import PEOPLE, examine
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named, table_path
@@ -34,6 +31,8 @@ from stages.params import settings
 from stages.progress import progress
 from stages.stores import shown_to
 from stages.teachers import TARGETS, TeacherSettings, store_path, teach_command, teacher_settings
+from stages.teaching.stream import blocks, cores, threads, written
+from stages.teaching.units import Unit, unit_of
 
 TRIAL_PEOPLE = 16
 
@@ -60,6 +59,16 @@ class Work:
     path: Path
 
 
+@dataclass(frozen=True)
+class Crew:
+    """Who looks at people and writes."""
+
+    provider: str
+    """What the teacher runs on there."""
+    written: Callable[[Iterable[Unit]], Generator[int]]
+    """Has units written, and says of each how many people were looked at."""
+
+
 def run(
     params: dict[str, Any],
     teacher: str,
@@ -68,16 +77,20 @@ def run(
     dry_run: bool = False,
     check: bool = True,
     say: Callable[[str], None] = print,
+    scheduler: str | None = None,
 ) -> None:
     """Write or complete the stores of one teacher over the training and validation people of all datasets.
 
     Before anything is written the teacher is scored on some people of its own dataset, unless `check` is off; UserError on nonsense.
+    `scheduler`: address of a `dask.distributed` cluster that does the work; `device` is then the workers', and this process,
+    which looks at the teacher, scores it and holds the stores' lock, takes what it has.
     """
     wanted = teacher_settings(params, teacher)
     datasets = dataset_settings(params)
     named(datasets, wanted.dataset)
     chosen = settings(params, "teach", TeachSettings)
-    opened = open_teacher(teacher, wanted.onnx, wanted.spec, device, precision=wanted.precision)
+    own = "auto" if scheduler else device
+    opened = open_teacher(teacher, wanted.onnx, wanted.spec, own, precision=wanted.precision)
     parts = [(name, dataset, split) for name, dataset in datasets.items() if dataset.train for split in TAUGHT]
     works = [work for work in (_work(opened, *part, chosen) for part in parts) if len(work.people)]
     if not works:
@@ -86,18 +99,48 @@ def run(
     if dry_run:
         _estimate(opened, works, batch, say)
         return
-    if check and chosen.check and not all(_written(opened, work) for work in works):
-        decisive = [reading for reading in other_readings(wanted.spec) if reading.decisive]
-        found = examine(params, wanted, opened, decisive, chosen.check, batch)
-        say(f"teacher {teacher}: {found.score} {found.value:.1f} on {found.people} people of {wanted.dataset}")
-        if found.trouble:
-            anyway = "`--no-check`, or teach.check: 0 in params.yaml, teaches all the same"
-            raise UserError(f"teacher {teacher}: {found.trouble}; {anyway}")
-    written = 0
-    with exclusive(TARGETS / teacher):
-        for work in works:
-            written += _write(opened, work, batch, say)
-    _summary(wanted, datasets, works, written, say)
+    with _crew(opened, wanted, device, batch, scheduler, say) as crew:
+        judged = datasets[wanted.dataset].labelled
+        if not judged:
+            say(f"teacher {teacher}: not scored, since {wanted.dataset} has boxes only")
+        if judged and check and chosen.check and not all(_written(opened, crew, work) for work in works):
+            decisive = [reading for reading in other_readings(wanted.spec) if reading.decisive]
+            found = examine(params, wanted, opened, decisive, chosen.check, batch)
+            say(f"teacher {teacher}: {found.score} {found.value:.1f} on {found.people} people of {wanted.dataset}")
+            if found.trouble:
+                anyway = "`--no-check`, or teach.check: 0 in params.yaml, teaches all the same"
+                raise UserError(f"teacher {teacher}: {found.trouble}; {anyway}")
+        looked = 0
+        with exclusive(TARGETS / teacher):
+            for work in works:
+                looked += _write(opened, crew, work, say)
+    _summary(wanted, datasets, works, looked, say)
+
+
+@contextlib.contextmanager
+def _crew(
+    teacher: Teacher,
+    wanted: TeacherSettings,
+    device: Device,
+    batch: int,
+    scheduler: str | None,
+    say: Callable[[str], None],
+) -> Iterator[Crew]:
+    """This process, or the workers of a cluster."""
+    if scheduler is None:
+        yield Crew(teacher.opened.provider, lambda units: written(teacher, units, batch, cores()))
+        return
+    try:
+        from stages.teaching import cluster
+    except ImportError as error:
+        raise UserError(
+            f"--scheduler: {one_line(error)}: install what it takes with `pip install 'pose-fusion[cluster]'`"
+        ) from error
+    asked = cluster.Wanted(teacher.name, wanted.onnx.absolute(), wanted.spec, wanted.precision, device, teacher.sha256)
+    with cluster.connected(scheduler) as client:
+        provider = cluster.provider_of(client, asked)
+        say(f"teacher {teacher.name}: {len(client.nthreads())} workers of {scheduler} on {provider}")
+        yield Crew(provider, lambda units: cluster.written_by(client, asked, provider, units, batch))
 
 
 def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, chosen: TeachSettings) -> Work:
@@ -118,31 +161,31 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
     )
 
 
-def _fingerprint(teacher: Teacher, work: Work) -> dict[str, Any]:
-    run_of = {"teacher": teacher.sha256, "provider": teacher.opened.provider, "precision": teacher.precision}
+def _fingerprint(teacher: Teacher, crew: Crew, work: Work) -> dict[str, Any]:
+    run_of = {"teacher": teacher.sha256, "provider": crew.provider, "precision": teacher.precision}
     return fingerprint_of(work.layout, run_of | shown_to(teacher.spec, work.people, work.views, work.manifest))
 
 
-def _written(teacher: Teacher, work: Work) -> bool:
+def _written(teacher: Teacher, crew: Crew, work: Work) -> bool:
     """Has this very teacher finished the store, whatever happened to it since?"""
     manifest = read_store_manifest(work.path)
-    return manifest is not None and manifest["fingerprint"] == _fingerprint(teacher, work)
+    return manifest is not None and manifest["fingerprint"] == _fingerprint(teacher, crew, work)
 
 
-def _write(teacher: Teacher, work: Work, batch: int, say: Callable[[str], None]) -> int:
+def _write(teacher: Teacher, crew: Crew, work: Work, say: Callable[[str], None]) -> int:
     """Write what is pending of one store; the number of people looked at."""
-    fingerprint = _fingerprint(teacher, work)
+    fingerprint = _fingerprint(teacher, crew, work)
     plan = open_for_writing(work.path, work.layout, fingerprint)
     if plan.reason:
         say(f"{work.path}: {plan.reason}")
     looked = 0
     total = sum(int(work.people.use[work.layout.rows(b)].sum()) for b in plan.pending)
-    with progress(total, f"{teacher.name} on {work.dataset} {work.split}", "people") as bar:
-        for boundary in plan.pending:
-            rows = work.layout.rows(boundary)
-            block = _block(teacher, work, rows, batch)
-            dask.compute(dask.delayed(write_boundary)(work.path, work.layout, boundary, block), scheduler="threads")
-            count = int(work.people.use[rows].sum())
+    units = (_unit(work, boundary) for boundary in plan.pending)
+    with (
+        progress(total, f"{teacher.name} on {work.dataset} {work.split}", "people") as bar,
+        contextlib.closing(crew.written(units)) as counts,
+    ):
+        for count in counts:
             looked += count
             bar.update(count)
     if plan.pending or plan.reason != "complete":
@@ -150,36 +193,8 @@ def _write(teacher: Teacher, work: Work, batch: int, say: Callable[[str], None])
     return looked
 
 
-def _block(teacher: Teacher, work: Work, rows: slice, batch: int) -> Any:
-    """The delayed targets of a run of people."""
-    return dask.delayed(targets_of)(teacher, work.people, work.views, rows, _crops(teacher, work, rows), batch)
-
-
-def _crops(teacher: Teacher, work: Work, rows: slice) -> Any:
-    """Delayed crops by row; each picture is read once for all its people and views."""
-    used = np.flatnonzero(work.people.use[rows]) + rows.start
-    pictures = _by_picture(work.people, used)
-    return dask.delayed(_merged)(
-        [dask.delayed(_crops_of)(teacher, work, image, rows_) for image, rows_ in pictures.items()]
-    )
-
-
-def _by_picture(people: People, rows: np.ndarray) -> dict[str, list[int]]:
-    pictures: dict[str, list[int]] = {}
-    for row in rows.tolist():
-        pictures.setdefault(str(people.image[row]), []).append(row)
-    return pictures
-
-
-def _crops_of(teacher: Teacher, work: Work, image: str, rows: list[int]) -> dict[int, np.ndarray]:
-    """uint8 (V, h, w, 3) crops of each of the people `rows` of one picture."""
-    picture = read_picture(safe_path(work.images, image), work.people.image_wh[rows[0]])
-    affines = {row: teacher.spec.input_from_image(work.views.regions(row, slice(None))) for row in rows}
-    return {row: crop(picture, affine, teacher.spec.input_wh) for row, affine in affines.items()}
-
-
-def _merged(parts: list[dict[int, np.ndarray]]) -> dict[int, np.ndarray]:
-    return {row: crops for part in parts for row, crops in part.items()}
+def _unit(work: Work, boundary: int) -> Unit:
+    return unit_of(work.path, work.layout, boundary, work.images, work.people, work.views)
 
 
 def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: People) -> Poses:
@@ -201,12 +216,12 @@ def _summary(
     own = datasets[wanted.dataset]
     scores = []
     for work in works:
-        if work.dataset == wanted.dataset:
+        if work.dataset == wanted.dataset and own.labelled:
             name, value = accuracy(own, work.people, stored_poses(wanted, work.dataset, work.split, work.people))
             scores.append(f"{name} {value:.1f} on {work.dataset} {work.split}")
     say(
         f"teacher {wanted.name}: {people} people x {views} views, {written} looked at now, "
-        f"{size / max(people * views, 1) / 1000:.2f} kB per person and view, {', '.join(scores)}"
+        f"{', '.join([f'{size / max(people * views, 1) / 1000:.2f} kB per person and view', *scores])}"
     )
 
 
@@ -216,10 +231,11 @@ def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[st
     some = np.flatnonzero(first.people.use)[:TRIAL_PEOPLE]
     if not len(some):
         raise UserError(f"{first.dataset} {first.split}: expected people in use, found none: run `pipeline prepare`")
-    rows = slice(int(some[0]), int(some[-1]) + 1)
-    dask.compute(_block(teacher, first, slice(rows.start, rows.start + 1), batch), scheduler="threads")
-    start = time.perf_counter()
-    (block,) = dask.compute(_block(teacher, first, rows, batch), scheduler="threads")
+    unit = unit_of(first.path, first.layout, 0, first.images, first.people, first.views, some)
+    with threads(cores()) as pool:
+        (_,) = blocks(teacher, [unit], batch, pool)
+        start = time.perf_counter()
+        ((_, block),) = blocks(teacher, [unit], batch, pool)
     crops = len(some) * len(first.views)
     seconds = (time.perf_counter() - start) / crops
     total = sum(int(work.people.use.sum()) * work.layout.views for work in works)

@@ -2,74 +2,44 @@
 
 import csv
 import hashlib
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import nn
+from tqdm import tqdm
 
 from cache.layout import canonical
-from pipeline.errors import UserError
+from cache.lock import exclusive
 from pipeline.files import sha256
-from pipeline.networks.build import PyramidSettings, build
-from pipeline.networks.run import Precision, autocast_type
+from pipeline.networks.build import NetworkSettings, build
+from pipeline.networks.run import autocast_type
+from pipeline.presets import Preset, term_weights
 from pipeline.skeletons import Skeleton
 from pipeline.spec import NetworkSpec
+from pipeline.targets.simcc import published_sigma
 from pipeline.training.augment import cut_out, recolored
 from pipeline.training.batch import LoadedBatch, network_input, teacher_in_frame, truth_in_frame
-from pipeline.training.trainer import Recipe, Trainer, TrainingBatch
+from pipeline.training.distributed import Processes, own_device, started, together
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import Aim, Execution, Trainer, TrainingBatch, Weighting
+from stages.checkpoints import CHECKPOINTS, read, signals, stopping, write
 from stages.datasets import TRAIN, table_path
+from stages.live import live_metrics
 from stages.progress import progress
-from stages.training_data import Geometry, Loader, Source
+from stages.starts import Start
+from stages.stores import digest
+from stages.training_data import Geometry, Loader, Online, Source
+from stages.training_settings import TrainingSettings
 
-CHECKPOINTS = Path("data/checkpoints")
 APPEARANCE = 3
 """Stream of randomness, beside those of stages.training_data."""
-
-Share = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """The recipe, shared by teachers and students."""
-
-    steps: Annotated[int, Ge(2)] = 1000
-    batch: Annotated[int, Ge(2)] = 16
-    learning_rate: Positive = 0.01
-    """Peak of the one-cycle schedule, AdamW."""
-    warm_up: Annotated[float, Gt(0), Le(0.9)] = 0.15
-    weight_decay: Annotated[float, Ge(0)] = 0.05
-    clip: Positive = 5.0
-    average: Annotated[float, Ge(0), Le(0.99999)] = 0.98
-    """Decay of the moving average of weights, which is the network that is kept."""
-    settle: Share = 0.1
-    """Share of the steps, at the end, with plain and weak views only."""
-    sigma: Positive = 0.8
-    """Of the labels' Gaussians, in heatmap pixels."""
-    scale: Share = 0.15
-    shift: Share = 0.05
-    """Largest jitter of a view, as a share of its size."""
-    flip: Share = 0.5
-    color: Share = 0.3
-    cut_out: Share = 0.5
-    """Probability of a hole."""
-    precision: Precision = "auto"
-    """Of the forward pass; `auto` is bfloat16 where the hardware computes in it."""
-    workers: Annotated[int, Ge(1), Le(64)] = 1
-    """Threads that read ahead."""
-    picture_memory: Annotated[float, Ge(0.01)] = 0.5
-    """Gigabytes of decoded pictures kept."""
-    checkpoint_seconds: Annotated[float, Ge(0)] = 60.0
+SHORTEST = 1e-3
+"""Seconds between two points of the curve, for clocks that stand still meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +47,7 @@ class Task:
     """What is trained on what, with every input resolved."""
 
     name: str
-    network: PyramidSettings
+    network: NetworkSettings
     spec: NetworkSpec
     sources: list[Source]
     teachers: dict[str, Skeleton]
@@ -91,6 +61,27 @@ class Task:
     """Fresh views each time, turned up to so many degrees, instead of the replayed ones."""
     settings: TrainingSettings
     seed: int
+    warped: bool = False
+    """Are the targets of view 0 warped into fresh views."""
+    online: dict[str, Online] = field(default_factory=dict)
+    """Teachers that are run on every crop."""
+    online_files: dict[str, str] = field(default_factory=dict)
+    """sha256 of their files."""
+    start: Start | None = None
+    """Published weights of the network's backbone, instead of drawn ones."""
+    preset: Preset | None = None
+    """Named weights of truth and teachers, instead of `weights`."""
+    weighting: Weighting = "fixed"
+    """How the teachers' total is shared out."""
+    consistency: float = 0.0
+    """Weight of what keeps midpoints of the skeleton between their keypoints."""
+
+    def weights_at(self, progress: float) -> dict[str, float]:
+        """Of truth and of each teacher when that share of the steps is done."""
+        if self.preset is None:
+            return self.weights
+        named = term_weights(self.preset, progress)
+        return {name: named[name] for name in ("truth", *self.teachers)}
 
     def fingerprint(self, people: str) -> str:
         """Of everything the trained weights follow from, the project's code included."""
@@ -100,12 +91,21 @@ class Task:
             "spec": repr(self.spec),
             "stores": {s.name: {t: store.fingerprint for t, store in s.stores.items()} for s in self.sources},
             "weights": self.weights,
+            "preset": self.preset,
+            "weighting": self.weighting,
+            "consistency": self.consistency,
             "floor": self.floor,
             "temperature": self.temperature,
             "fresh": self.fresh,
-            "settings": vars(self.settings),
+            "warped": self.warped,
+            "online": self.online_files,
+            "start": self.start and self.start.sha256,
+            "settings": self.settings.decisive,
             "seed": self.seed,
             "people": people,
+            "corrections": {s.name: {t: digest(c) for t, c in s.corrections.items()} for s in self.sources},
+            "labels": {s.name: digest(s.people.use, s.people.labelled, s.people.keypoints) for s in self.sources},
+            "views": {s.name: s.views.kinds for s in self.sources},
             "code": code_digest(),
         }
         return hashlib.sha256(canonical(inputs)).hexdigest()
@@ -117,7 +117,10 @@ class Trained:
 
     network: nn.Module
     curve: list[dict[str, float]]
+    steps: int
     seconds: float
+    first: bool
+    """Is this the process that writes?"""
 
 
 def code_digest() -> str:
@@ -127,76 +130,142 @@ def code_digest() -> str:
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
 
-def train(task: Task, device: torch.device, resume: bool, say: Callable[[str], None]) -> Trained:
-    """Train to the end, going on from this task's checkpoint if there is one. Ctrl-C saves before it stops.
+@contextmanager
+def training(task: Task, device: torch.device, resume: bool, say: Callable[[str], None]) -> Iterator[Trained]:
+    """Train to the end, going on from this task's checkpoint if there is one; it goes once `with`'s body has kept the outcome.
 
-    A checkpoint of other settings, inputs or code is left aside with a line that says so; `resume` takes it all the same.
+    Ctrl-C, and SIGTERM, save before they stop. A checkpoint of other settings, inputs or code is left aside with a line that says
+    so; `resume` takes it all the same. Under torchrun every process comes here, and the first alone speaks and writes.
+    UserError where another training of that name is running.
     """
-    torch.manual_seed(task.seed)
-    network = build(task.network, len(task.spec.skeleton)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    chosen = task.settings
-    recipe = Recipe(
-        chosen.steps, chosen.learning_rate, chosen.warm_up, chosen.weight_decay, chosen.clip, chosen.average
-    )
-    factor = task.spec.factor if task.spec.kind == "simcc" else 1.0
-    trainer = Trainer(network, recipe, task.weights, autocast_type(chosen.precision, device), factor)
-    fingerprint = task.fingerprint(_people_digest(task))
+    first = started().first
     checkpoint = CHECKPOINTS / f"{task.name}.pt"
-    curve, sums, before = _restore(trainer, task, checkpoint, fingerprint, resume, say)
-    start = time.monotonic() - before
-    saved = time.monotonic()
-    every = max(1, chosen.steps // 100)
-    say(f"training {task.name} on {device}, {'float32' if trainer.autocast is None else 'bfloat16'}")
+    say = say if first else _nobody
+    device = own_device(device)
+    same_numbers = torch.backends.cudnn.flags(enabled=True, deterministic=True)
+    with exclusive(checkpoint) if first else nullcontext(), together(device) as processes, same_numbers:
+        yield _train(task, device, processes, checkpoint, resume, say)
+        if first:
+            checkpoint.unlink(missing_ok=True)
+
+
+def _nobody(line: str) -> None:
+    """Hears it."""
+
+
+def _train(
+    task: Task,
+    device: torch.device,
+    processes: Processes,
+    checkpoint: Path,
+    resume: bool,
+    say: Callable[[str], None],
+) -> Trained:
+    chosen = task.settings
+    loader, steps = _loader(task, processes)
+    trainer = _trainer(task, device, processes, steps)
+    fingerprint = task.fingerprint(_people_digest(task))
+    unchangeable = {"network": vars(task.network), "keypoints": len(task.spec.skeleton), "steps": steps}
+    curve: list[dict[str, float]] = []
+    sums: dict[str, float] = {}
+    state = read(checkpoint, fingerprint, unchangeable, resume, say)
+    if state:
+        trainer.restore(state["trainer"])
+        curve, sums = list(state["curve"]), dict(state["sums"])
+        say(f"going on from {checkpoint}, step {trainer.steps_done}")
+    start = time.monotonic() - (float(state["seconds"]) if state else 0.0)
+    saved = point_at = time.monotonic()
+    point_step = trainer.steps_done
+    every = max(1, min(steps // 100, max(100, steps // 1000)))
+    say(f"training {task.name} on {device}, {_manner(trainer)}")
 
     def save() -> None:
-        state = {
-            "fingerprint": fingerprint,
-            "unchangeable": _unchangeable(task),
-            "trainer": trainer.state(),
-            "curve": curve,
-            "sums": sums,
-            "seconds": time.monotonic() - start,
-        }
-        aside = checkpoint.with_name(checkpoint.name + ".partial")
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, aside)
-        os.replace(aside, checkpoint)
+        if processes.first:
+            progressed = {"curve": curve, "sums": sums, "seconds": time.monotonic() - start}
+            known = {"fingerprint": fingerprint, "unchangeable": unchangeable}
+            write({**known, **progressed, "trainer": trainer.state()}, checkpoint)
 
-    with progress(chosen.steps, f"training {task.name}", "steps") as bar, _interrupt_between_steps() as interrupted:
+    shown = progress(steps, f"training {task.name}", "steps") if processes.first else tqdm(disable=True)
+    live = live_metrics(task.name, curve) if processes.first else nullcontext(None)
+    with shown as bar, live as log, signals() as heard:
         bar.update(trainer.steps_done)
-        for batch in _batches(task, trainer.steps_done, device):
-            terms = trainer.step(batch)
+        for step, loaded in enumerate(loader.stream(trainer.steps_done, steps, chosen.workers), trainer.steps_done):
+            rate = trainer.learning_rate
+            terms = trainer.step(_to_device(task, loaded, step, processes, device))
             sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
             bar.update(1)
             if trainer.steps_done % every == 0:
                 means = {name: value / every for name, value in sums.items()}
                 curve.append({"step": float(trainer.steps_done), **means})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
+                if log:
+                    now = time.monotonic()
+                    taken = max(now - point_at, SHORTEST)
+                    speed = (trainer.steps_done - point_step) * chosen.batch / taken
+                    log({**curve[-1], "learning_rate": rate, "people_per_second": speed})
+                    point_at, point_step = now, trainer.steps_done
                 sums = {}
-            if interrupted.is_set():
+            if processes.any(bool(heard), device):
                 save()
-                raise KeyboardInterrupt
+                processes.wait()
+                say(f"{checkpoint}: saved at step {trainer.steps_done}: run the same command again to go on")
+                raise stopping(heard)
             if time.monotonic() - saved > chosen.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
     save()
-    return Trained(trainer.average.module.to("cpu").eval(), curve, time.monotonic() - start)
+    network = trainer.average.module.to("cpu").eval()
+    return Trained(network, curve, steps, time.monotonic() - start, processes.first)
 
 
-@contextmanager
-def _interrupt_between_steps() -> Iterator[threading.Event]:
-    """Ctrl-C as an event to look at between steps: a step that is half taken cannot be saved."""
-    asked = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda number, frame: asked.set())
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _loader(task: Task, processes: Processes) -> tuple[Loader, int]:
+    """This process's part of every batch, and how many steps there are."""
+    chosen = task.settings
+    people = sum(int(source.people.use.sum()) for source in task.sources)
+    steps = chosen.length(people)
+    geometry = Geometry(
+        fresh=task.fresh,
+        settle=round(steps * (1 - chosen.settle)),
+        scale=chosen.scale,
+        shift=chosen.shift,
+        flip=chosen.flip,
+    )
+    part = processes.part(chosen.batch)
+    memory = chosen.picture_memory * 1e9 / processes.count
+    return Loader(task.sources, task.spec, chosen.batch, geometry, task.seed, memory, task.online, part), steps
 
 
-def discard_checkpoint(name: str) -> None:
-    """Once the result is in its place the checkpoint has served."""
-    (CHECKPOINTS / f"{name}.pt").unlink(missing_ok=True)
+def _trainer(task: Task, device: torch.device, processes: Processes, steps: int) -> Trainer:
+    chosen = task.settings
+    torch.manual_seed(task.seed)
+    network = build(task.network, task.spec, task.start.file if task.start else None)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = Recipe(
+        steps=steps,
+        learning_rate=chosen.learning_rate,
+        warm_up=chosen.rise(steps),
+        weight_decay=chosen.weight_decay,
+        clip=chosen.clip,
+        average=chosen.average,
+        average_warm_up=chosen.average_warm_up,
+        schedule=chosen.schedule,
+    )
+    aim = Aim(
+        weights=task.weights_at,
+        skeleton=task.spec.skeleton,
+        deviation=label_deviation(chosen, task.spec),
+        factor=task.spec.factor if task.spec.kind == "simcc" else 1.0,
+        weighting=task.weighting,
+        consistency=task.consistency,
+    )
+    return Trainer(network, recipe, aim, Execution(autocast_type(chosen.precision, device), chosen.compile, processes))
+
+
+def _manner(trainer: Trainer) -> str:
+    how = trainer.execution
+    dtype = str(how.autocast or torch.float32).removeprefix("torch.")
+    compiled = ", compiled" if how.compiled else ""
+    return dtype + compiled + (f", {how.processes.count} processes" if how.processes.count > 1 else "")
 
 
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:
@@ -207,70 +276,49 @@ def write_curve(curve: list[dict[str, float]], path: Path) -> None:
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
 
 
-def _batches(task: Task, first: int, device: torch.device) -> Iterator[TrainingBatch]:
-    chosen = task.settings
-    geometry = Geometry(
-        fresh=task.fresh,
-        settle=round(chosen.steps * (1 - chosen.settle)),
-        scale=chosen.scale,
-        shift=chosen.shift,
-        flip=chosen.flip,
-    )
-    loader = Loader(task.sources, task.spec, chosen.batch, geometry, task.seed, chosen.picture_memory * 1e9)
-    for step, loaded in enumerate(loader.stream(first, chosen.steps, chosen.workers), first):
-        yield _to_device(task, loaded, step, device)
-
-
-def _to_device(task: Task, loaded: LoadedBatch, step: int, device: torch.device) -> TrainingBatch:
+def _to_device(task: Task, loaded: LoadedBatch, step: int, processes: Processes, device: torch.device) -> TrainingBatch:
     chosen, spec = task.settings, task.spec
     wh = target_wh(spec)
-    stream = np.random.SeedSequence([task.seed, APPEARANCE, step]).generate_state(1, np.uint64)[0]
+    entropy = [task.seed, APPEARANCE, step, *([processes.rank] if processes.rank else [])]
+    stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
     random = torch.Generator().manual_seed(int(stream >> np.uint64(1)))
     crops = recolored(torch.from_numpy(loaded.crops).to(device), chosen.color, random)
     inputs = network_input(cut_out(crops, chosen.cut_out, random), spec)
     teachers = {
-        name: teacher_in_frame(loaded, loaded.targets[name], skeleton, spec, wh, task.floor, task.temperature, device)
+        name: teacher_in_frame(
+            loaded,
+            loaded.targets[name],
+            skeleton,
+            spec,
+            wh,
+            task.floor,
+            task.temperature,
+            device,
+            warped=task.warped,
+            correction=loaded.corrections.get(name),
+        )
         for name, skeleton in task.teachers.items()
     }
-    return TrainingBatch(inputs, truth_in_frame(loaded, spec, wh, chosen.sigma, device), teachers, loaded.people)
+    return TrainingBatch(
+        inputs, truth_in_frame(loaded, spec, wh, label_sigma(chosen, spec), device), teachers, loaded.people
+    )
+
+
+def label_sigma(chosen: TrainingSettings, spec: NetworkSpec) -> float | tuple[float, float]:
+    """Width of the labels: pixels of maps, bins of each axis."""
+    return chosen.sigma if spec.kind != "simcc" else chosen.simcc_sigma or published_sigma(spec.input_wh)
+
+
+def label_deviation(chosen: TrainingSettings, spec: NetworkSpec) -> float | tuple[float, float]:
+    """Standard deviation of the labels as distributions, of which SimCC's are narrower than their bells: pipeline.targets.simcc."""
+    sigma = label_sigma(chosen, spec)
+    return sigma if isinstance(sigma, float) else (sigma[0] / spec.factor**0.5, sigma[1] / spec.factor**0.5)
 
 
 def target_wh(spec: NetworkSpec) -> tuple[int, int]:
     """Width and height of what our own networks give: maps of a quarter of the input, or bins of half a pixel."""
     width, height = spec.input_wh
     return (width * 2, height * 2) if spec.kind == "simcc" else (width // 4, height // 4)
-
-
-def _unchangeable(task: Task) -> dict[str, Any]:
-    """What even `--resume` cannot change: the weights' shapes and the schedule."""
-    return {"network": vars(task.network), "keypoints": len(task.spec.skeleton), "steps": task.settings.steps}
-
-
-def _restore(
-    trainer: Trainer, task: Task, checkpoint: Path, fingerprint: str, resume: bool, say: Callable[[str], None]
-) -> tuple[list[dict[str, float]], dict[str, float], float]:
-    """Curve, sums since its last point, and seconds spent, of the checkpoint that `trainer` now goes on from; else none."""
-    if not checkpoint.is_file():
-        return [], {}, 0.0
-    try:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        known, unchangeable = state["fingerprint"] == fingerprint, state["unchangeable"]
-    except Exception as error:
-        aside = checkpoint.with_suffix(".unreadable")
-        os.replace(checkpoint, aside)
-        say(f"{checkpoint} is not readable ({type(error).__name__}): kept as {aside}, training starts anew")
-        return [], {}, 0.0
-    if not known and not resume:
-        say(f"{checkpoint} is of other settings, inputs or code: training starts anew (`--resume` goes on from it)")
-        return [], {}, 0.0
-    if unchangeable != _unchangeable(task):
-        raise UserError(
-            f"{checkpoint}: --resume cannot change network and steps: expected {unchangeable}, "
-            f"found {_unchangeable(task)} in params.yaml: set them back, or leave --resume out to start anew"
-        )
-    trainer.restore(state["trainer"])
-    say(f"going on from {checkpoint}, step {trainer.steps_done}")
-    return list(state["curve"]), dict(state["sums"]), float(state["seconds"])
 
 
 def _people_digest(task: Task) -> str:

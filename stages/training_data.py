@@ -1,9 +1,9 @@
-"""What a training step reads: people in shuffled order, each in a view, with the stores' targets of that view. Deterministic per step."""
+"""What a training step reads: people in shuffled order, each in a view, with the teachers' targets of it. Deterministic per step."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,17 @@ class Source:
     people: People
     views: Views
     stores: dict[str, TargetStore]
+    corrections: dict[str, np.ndarray] = field(default_factory=dict)
+    """By teacher, float (N, K, 2): image pixels by which its keypoints are moved, see pipeline.calibration."""
+
+
+@dataclass(frozen=True)
+class Online:
+    """A teacher that looks at every crop while the student trains."""
+
+    spec: NetworkSpec
+    look: Callable[[People, Views, np.ndarray], TargetBlock]
+    """Targets of people in one view each, of their crops uint8 (N, h, w, 3)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Geometry:
     """Changes of the crop on top of a view."""
 
     fresh: float | None
-    """Draw a new view each time, turned up to so many degrees, instead of replaying a stored one: only without teachers."""
+    """Draw a new view each time, turned up to so many degrees, instead of replaying a stored one."""
     settle: int
     """From this step on only plain and weak views."""
     scale: float
@@ -68,12 +79,25 @@ def epoch_order(sources: list[Source], epoch: int, kinds: tuple[str, ...], seed:
 
 
 class Loader:
-    """Batches by step number. Pictures and chunks of targets it read last stay in memory."""
+    """Batches by step number. Pictures and chunks of targets it read last stay in memory.
+
+    Targets come from the sources' stores, in the view that was drawn for the step; those of the teachers `online` from running
+    them on the very crops' regions. With a `part` only those of a batch are loaded, as they would be among all.
+    """
 
     def __init__(
-        self, sources: list[Source], spec: NetworkSpec, batch: int, geometry: Geometry, seed: int, picture_bytes: float
+        self,
+        sources: list[Source],
+        spec: NetworkSpec,
+        batch: int,
+        geometry: Geometry,
+        seed: int,
+        picture_bytes: float,
+        online: dict[str, Online] | None = None,
+        part: slice = slice(None),
     ) -> None:
         self.sources, self.spec, self.batch, self.geometry, self.seed = sources, spec, batch, geometry, seed
+        self.online, self.part = online or {}, part
         self.people = sum(int(source.people.use.sum()) for source in sources)
         area = np.mean([source.people.image_wh.astype(np.float64).prod(axis=1).mean() for source in sources])
         self._sizes = [dict(zip(s.people.image.tolist(), s.people.image_wh, strict=True)) for s in sources]
@@ -87,26 +111,26 @@ class Loader:
         entries = self._entries(step)
         random = np.random.default_rng(np.random.SeedSequence([self.seed, GEOMETRY, step]))
         flipped = random.random(len(entries)) < self.geometry.flip
-        affines = self._affines(entries, flipped, random, step)
+        regions = self._regions(entries, random, step)
+        entries, flipped, regions = entries[self.part], flipped[self.part], regions[self.part]
+        affines = self.spec.input_from_image(regions)
+        affines = np.where(flipped[:, None, None], compose(mirror(self.spec.input_wh[0]), affines), affines)
         people = [self.sources[s].people for s, _, _ in entries]
-        mappings = [self.spec.skeleton.positions_in(source.people.skeleton) for source in self.sources]
-        keypoints = np.stack([people[i].keypoints[row, mappings[s]] for i, (s, row, _) in enumerate(entries)])
-        labelled = np.stack(
-            [people[i].labelled[row, mappings[s]] & (mappings[s] >= 0) for i, (s, row, _) in enumerate(entries)]
-        )
-        wh = self.spec.input_wh
-        crops = [
-            crop(self._picture(s, people[i].image[row]), affines[i : i + 1], wh)
-            for i, (s, row, _) in enumerate(entries)
-        ]
+        keypoints, labelled = self._labels(entries)
         teachers = list(dict.fromkeys(name for source in self.sources for name in source.stores))
+        targets = {name: self._targets(name, entries) for name in teachers}
         return LoadedBatch(
-            crops=np.concatenate(crops),
+            crops=self._crops(entries, affines, self.spec.input_wh),
             input_from_image=affines,
             flipped=flipped,
             keypoints=keypoints,
             labelled=labelled,
-            targets={name: self._targets(name, entries) for name in teachers},
+            targets=targets
+            | {name: self._looked_at(teacher, entries, regions) for name, teacher in self.online.items()},
+            corrections={
+                name: np.stack([self.sources[s].corrections[name][row] for s, row, _ in entries])
+                for name in self.sources[0].corrections
+            },
             people=[f"{self.sources[s].name} person {people[i].person[row]}" for i, (s, row, _) in enumerate(entries)],
         )
 
@@ -128,15 +152,33 @@ class Loader:
             picked.append(self._order(epoch, kinds)[at])
         return np.stack(picked)
 
-    def _affines(self, entries: np.ndarray, flipped: np.ndarray, random: np.random.Generator, step: int) -> np.ndarray:
+    def _regions(self, entries: np.ndarray, random: np.random.Generator, step: int) -> Regions:
+        """What each person's crop shows, jitter included."""
         regions = [self._region(s, row, view, random, step) for s, row, view in entries]
         center, size = np.stack([r[0] for r in regions]), np.stack([r[1] for r in regions])
         rotation = np.array([r[2] for r in regions])
         count = len(entries)
         center = center + random.uniform(-1, 1, (count, 2)) * self.geometry.shift * size
         size = size * (1 + random.uniform(-1, 1, (count, 1)) * self.geometry.scale)
-        affines = self.spec.input_from_image(Regions(center, size, rotation))
-        return np.where(flipped[:, None, None], compose(mirror(self.spec.input_wh[0]), affines), affines)
+        return Regions(center, size, rotation)
+
+    def _labels(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, K, 2) and which are labelled (B, K), in the student's order."""
+        skeleton = self.spec.skeleton
+        keypoints, labelled = np.zeros((len(entries), len(skeleton), 2)), np.zeros((len(entries), len(skeleton)), bool)
+        for s, source in enumerate(self.sources):
+            at = np.flatnonzero(entries[:, 0] == s)
+            rows, people = entries[at, 1], source.people
+            keypoints[at] = skeleton.arranged(people.keypoints[rows], people.skeleton)
+            labelled[at] = skeleton.arranged(people.labelled[rows], people.skeleton)
+        return keypoints, labelled
+
+    def _crops(self, entries: np.ndarray, affines: np.ndarray, wh: tuple[int, int]) -> np.ndarray:
+        crops = [
+            crop(self._picture(s, self.sources[s].people.image[row]), affines[i : i + 1], wh)
+            for i, (s, row, _) in enumerate(entries)
+        ]
+        return np.concatenate(crops)
 
     def _region(
         self, source: int, row: int, view: int, random: np.random.Generator, step: int
@@ -161,6 +203,18 @@ class Loader:
         person, *small = (gathered(name) for name in ("person", "peak", "score", "image_from_target"))
         return TargetBlock(person, levels, *small)
 
+    def _looked_at(self, teacher: Online, entries: np.ndarray, regions: Regions) -> TargetBlock:
+        """A teacher's targets of the regions, upright."""
+        parts, order = [], []
+        for source in np.unique(entries[:, 0]):
+            at = np.flatnonzero(entries[:, 0] == source)
+            people, there = self.sources[source].people.rows(entries[at, 1]), regions[at]
+            views = Views(people.person, (STRONG,), there.center[:, None], there.size[:, None], there.rotation[:, None])
+            crops = self._crops(entries[at], teacher.spec.input_from_image(there), teacher.spec.input_wh)
+            parts.append(teacher.look(people, views, crops))
+            order.append(at)
+        return _joined(parts, np.argsort(np.concatenate(order)))
+
     def _read_picture(self, source: int, image: str) -> np.ndarray:
         there = self.sources[source]
         return read_picture(safe_path(there.images, image), self._sizes[source][image])
@@ -168,3 +222,16 @@ class Loader:
     def _read_chunk(self, source: int, teacher: str, chunk: int, view: int) -> TargetBlock:
         store = self.sources[source].stores[teacher]
         return store.read(slice(chunk * CHUNK, min((chunk + 1) * CHUNK, store.layout.people)), int(view))
+
+
+def _joined(parts: list[TargetBlock], order: np.ndarray) -> TargetBlock:
+    def joined(values: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(values)[order]
+
+    return TargetBlock(
+        joined([part.person for part in parts]),
+        {name: joined([part.levels[name] for part in parts]) for name in parts[0].levels},
+        joined([part.peak for part in parts]),
+        joined([part.score for part in parts]),
+        joined([part.image_from_target for part in parts]),
+    )

@@ -23,6 +23,7 @@ COMMANDS = [
         "prepare",
         "teach",
         "fit",
+        "calibrate",
         "distill",
         "evaluate",
         "export",
@@ -41,6 +42,9 @@ COMMANDS = [
     ["teacher", "check"],
     ["cache", "info"],
     ["cache", "verify"],
+    ["cache", "stats"],
+    ["experiment", "run"],
+    ["experiment", "table"],
 ]
 
 
@@ -84,7 +88,7 @@ def test_choices_are_those_of_the_code_behind_them():
     assert get_args(cli.Device) == get_args(Device)
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["teacher"], ["cache"], *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["data"], ["teacher"], ["cache"], ["experiment"], *COMMANDS], ids=" ".join)
 def test_help(pipeline, command):
     code, out, err = pipeline(*command, "--help")
     assert (code, err) == (0, "")

@@ -128,7 +128,8 @@ def _annotated(
     image_id, box, score = [], [], []
     for row, annotation in enumerate(entries(document, "annotations", str(path))):
         where = (path, "annotations", row)
-        if field(annotation, "category_id", where) not in persons or annotation.get("iscrowd"):
+        category = whole(field(annotation, "category_id", where), where, "`category_id`")
+        if category not in persons or annotation.get("iscrowd"):
             continue
         image = whole(field(annotation, "image_id", where), where, "`image_id`")
         if image not in pictures:

@@ -42,7 +42,7 @@ def coco_document(
             own = {"id": image_id + image_shift, "file_name": name, "width": wh[0], "height": wh[1]}
             images[image_id] = {**source.images.get(image_id, {}), **own}
     positions = skeleton.positions_in(people.skeleton)
-    visibility = np.where(positions >= 0, source.visibility[:, positions], 0)
+    visibility = skeleton.arranged(source.visibility, people.skeleton)
     if_filled = np.where(positions >= 0, HIDDEN, SEEN).tolist()
     if not people.labelled.any():  # boxes only: nobody has left anything out
         if_filled = [SEEN] * len(skeleton)

@@ -29,9 +29,8 @@ class Filled:
 
 def labels_in(people: People, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N, K, 2) and which there are (N, K), in the order of another skeleton; 0 where there is none."""
-    positions = skeleton.positions_in(people.skeleton)
-    labelled = people.labelled[:, positions] & (positions >= 0)
-    return np.where(labelled[..., None], people.keypoints[:, positions], 0.0), labelled
+    labelled = skeleton.arranged(people.labelled, people.skeleton)
+    return np.where(labelled[..., None], skeleton.arranged(people.keypoints, people.skeleton), 0.0), labelled
 
 
 def at_hand(

@@ -9,8 +9,9 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.people.coco import Path, people_from_coco, person_categories
 from pipeline.people.halpe import FULL_BODY
+from pipeline.people.matlab import read_mat
 from pipeline.people.mpii_release import PEOPLE_PER_PICTURE, members, scalar
-from pipeline.people.parse import read_json, read_mat
+from pipeline.people.parse import read_json
 from pipeline.people.people import People
 
 HIDDEN, SEEN = 1, 2

@@ -32,10 +32,7 @@ def architecture(name: str, keypoints: int, input_wh: tuple[int, int]) -> nn.Mod
     Crops (B, 3, H, W) to raw scores x (B, K, 2W) and y (B, K, 2H) for `rtmpose-*`, to heatmaps (B, K, H/4, W/4) for the others.
     """
     _refuse_unknown(name)
-    if any(side < STRIDE or side % STRIDE for side in input_wh):
-        raise UserError(
-            f"{name}: expected an input whose height and width are multiples of {STRIDE}, found {input_wh[1]}x{input_wh[0]}"
-        )
+    refuse_input(name, input_wh)
     family, size = name.split("-")
     if family == "rtmpose":
         return RTMPose(size, keypoints, input_wh)
@@ -62,6 +59,14 @@ def published_spec(name: str, skeleton: Skeleton, input_wh: tuple[int, int]) -> 
 def kind_of(name: str) -> Kind:
     """What an architecture of that name says."""
     return "simcc" if name.startswith("rtmpose-") else "heatmap"
+
+
+def refuse_input(name: str, input_wh: tuple[int, int]) -> None:
+    """UserError unless both sides are multiples of STRIDE."""
+    if any(side < STRIDE or side % STRIDE for side in input_wh):
+        raise UserError(
+            f"{name}: expected an input whose height and width are multiples of {STRIDE}, found {input_wh[1]}x{input_wh[0]}"
+        )
 
 
 def _refuse_unknown(name: str) -> None:

@@ -14,11 +14,17 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.networks.architectures import ARCHITECTURES, architecture, kind_of
-from pipeline.networks.rtmpose import BINS_PER_PIXEL
+from pipeline.networks.cspnext import CSPNeXt
+from pipeline.networks.rtmpose import BINS_PER_PIXEL, SIZES, RTMPose
 from pipeline.skeletons import SKELETONS
 
 BESIDE = ("data_preprocessor.",)
 """Beginnings of names that MMPose's files carry beside the network: constants of its input pipeline."""
+
+BACKBONE = "backbone."
+"""Beginning of the names of what all heads share."""
+
+SIZED = {f"rtmpose-{size}": size for size in SIZES}
 
 DTYPES = frozenset(
     (
@@ -71,12 +77,28 @@ def load_into(network: nn.Module, weights: Mapping[str, torch.Tensor], path: Pat
     problems = _differences(expected, found)
     if problems:
         raise UserError(f"{path}: does not fit {name}: {'; '.join(problems)}: {_advice(found)}")
-    broken = [each for each, value in found.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise UserError(
-            f"{path}: holds NaN or infinite weights in {_few(broken)}: fetch the file again, or take another one"
-        )
+    _refuse_broken(found, path)
     network.load_state_dict(found, strict=False)
+
+
+def start_from(network: RTMPose, path: Path, name: str) -> None:
+    """Copy the backbone of a published checkpoint, of a CSPNeXt under any head or of a whole RTMPose, into the network's.
+
+    Its head is left out, whichever it is: a student has keypoints of its own. `name` is what the network is called, for the errors.
+    UserError, as from `read_state_dict` and `load_into`, for what is no checkpoint, holds no backbone or one of another size.
+    """
+    found = _backbone(read_state_dict(path))
+    if not found:
+        raise UserError(
+            f"{path}: expected weights under `{BACKBONE}*`, found none: take a checkpoint of CSPNeXt or RTMPose"
+        )
+    problems = _differences(network.backbone.state_dict(), found)
+    if problems:
+        sized = backbone_of(found)
+        advice = f"it is {sized}'s" if sized else f"it is none of {', '.join(SIZED)}: take another file"
+        raise UserError(f"{path}: its backbone does not fit {name}: {'; '.join(problems)}: {advice}")
+    _refuse_broken(found, path)
+    network.backbone.load_state_dict(found, strict=False)
 
 
 @dataclass(frozen=True)
@@ -113,6 +135,16 @@ def fitting(weights: Mapping[str, torch.Tensor]) -> Fit | None:
             return None
         if not _differences(network.state_dict(), found):
             return Fit(name, final.shape[0], input_wh)
+    return None
+
+
+def backbone_of(found: Mapping[str, torch.Tensor]) -> str | None:
+    """The `rtmpose-*` whose backbone has these names and shapes, which come without `backbone.`."""
+    for name, size in SIZED.items():
+        with torch.device("meta"):
+            backbone = CSPNeXt(*SIZES[size])
+        if not _differences(backbone.state_dict(), found):
+            return name
     return None
 
 
@@ -201,6 +233,18 @@ def _of_network(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith(BESIDE)}
 
 
+def _backbone(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(BACKBONE): value for name, value in weights.items() if name.startswith(BACKBONE)}
+
+
+def _refuse_broken(found: Mapping[str, torch.Tensor], path: Path) -> None:
+    broken = [each for each, value in found.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(
+            f"{path}: holds NaN or infinite weights in {_few(broken)}: fetch the file again, or take another one"
+        )
+
+
 def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> list[str]:
     """Phrases on names and shapes; none where they fit. Batch norm's counters may be absent: they are not used."""
     missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
@@ -217,7 +261,9 @@ def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch
 def _advice(weights: Mapping[str, torch.Tensor]) -> str:
     fit = fitting(weights)
     if fit is None:
-        return f"nor does it fit any other of {', '.join(ARCHITECTURES)}: take another file"
+        sized = backbone_of(_backbone(weights))
+        start = f"; its backbone alone, {sized}'s, is a start for a student (`distill.start`)" if sized else ""
+        return f"nor does it fit any other of {', '.join(ARCHITECTURES)}: take another file{start}"
     skeletons = [name for name, skeleton in SKELETONS.items() if len(skeleton) == fit.keypoints]
     named = f" ({', '.join(skeletons)})" if skeletons else ""
     size = "" if fit.input_wh is None else f" --input {fit.input_wh[1]}x{fit.input_wh[0]}"

@@ -13,6 +13,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, keypoints: int, width: int, depth: int = 1) -> None:
         super().__init__()
+        self.channels = width
         widths = [width, width * 3 // 2, width * 2, width * 2]
         self.stem = nn.Sequential(_convolution(3, width // 2, 2), _convolution(width // 2, width, 2))
         self.levels = nn.ModuleList()
@@ -26,6 +27,10 @@ class Pyramid(nn.Module):
         self.head = nn.Conv2d(width, keypoints, 1)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return self.outputs(self.features(crops))
+
+    def features(self, crops: torch.Tensor) -> torch.Tensor:
+        """(B, `channels`, H/4, W/4)."""
         features = []
         x = self.stem(crops)
         for level in self.levels:
@@ -36,7 +41,11 @@ class Pyramid(nn.Module):
         for feature, lateral, merge in finer:
             x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = merge(x + lateral(feature))
-        return self.head(x)
+        return x
+
+    def outputs(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of `features`."""
+        return self.head(features)
 
 
 class _Residual(nn.Module):

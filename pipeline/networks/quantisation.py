@@ -19,13 +19,14 @@ BATCH = 8
 def in_int8(path: Path, spec: NetworkSpec, crops: np.ndarray) -> bytes:
     """The ONNX file with int8 weights (a scale per channel) and uint8 activations, whose ranges are those on `crops` (N, H, W, 3).
 
-    The last convolution stays float32: eight bits over all logits would make neighbours of the peak equal to it.
+    The last convolution and what follows it, which of an RTMPose is the whole head, stay float32: eight bits over all logits, or
+    over all scores of the bins, would make neighbours of the peak equal to it.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        last = [node.name for node in model.graph.node if node.op_type == "Conv"][-1:]
+        last = max(place for place, node in enumerate(model.graph.node) if node.op_type == "Conv")
         quantize_static(
             str(prepared),
             str(written),
@@ -34,7 +35,7 @@ def in_int8(path: Path, spec: NetworkSpec, crops: np.ndarray) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            nodes_to_exclude=last,
+            nodes_to_exclude=[node.name for node in model.graph.node[last:]],
         )
         return written.read_bytes()
 

@@ -23,10 +23,19 @@ class RTMPose(nn.Module):
     def __init__(self, size: str, keypoints: int, input_wh: tuple[int, int]) -> None:
         super().__init__()
         self.backbone = CSPNeXt(*SIZES[size])
-        self.head = _Head(self.backbone.channels, keypoints, input_wh)
+        self.channels = self.backbone.channels
+        self.head = _Head(self.channels, keypoints, input_wh)
 
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.head(self.backbone(crops))
+        return self.outputs(self.features(crops))
+
+    def features(self, crops: torch.Tensor) -> torch.Tensor:
+        """The backbone's, (B, `channels`, H/32, W/32)."""
+        return self.backbone(crops)
+
+    def outputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raw scores of `features`."""
+        return self.head(features)
 
 
 class _Head(nn.Module):

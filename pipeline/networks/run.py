@@ -11,7 +11,7 @@ from pipeline.flip import Forward, averaging
 from pipeline.spec import NetworkSpec
 
 Device = Literal["auto", "cuda", "cpu"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def torch_device(device: Device) -> torch.device:
@@ -24,9 +24,16 @@ def torch_device(device: Device) -> torch.device:
 
 
 def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """What a training's forward pass computes in, None for plain float32; `auto` takes bfloat16 where the hardware has it."""
+    """What a training's forward pass computes in, None for plain float32; `auto` takes bfloat16 where the hardware has it.
+
+    UserError for float16 without a GPU, whose gradients nobody would scale.
+    """
     if precision == "float32":
         return None
+    if precision == "float16":
+        if device.type != "cuda":
+            raise UserError("params.yaml: training.precision: float16 wants a GPU: use bfloat16, float32 or auto")
+        return torch.float16
     has_it = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
     return torch.bfloat16 if has_it or precision == "bfloat16" else None
 

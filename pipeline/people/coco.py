@@ -31,24 +31,33 @@ class Detections:
     """float64 (M,): the detector's confidence, usually 0-1."""
 
 
-def read_coco(path: Path, skeleton: Skeleton = COCO17) -> People:
+def read_coco(path: Path, skeleton: Skeleton = COCO17, body: float = 1.0) -> People:
     """Every person annotation of a COCO keypoints file, in the file's order (cocodataset.org, data format).
 
     Persons are the categories named `person`, or the only category there is. Where the category lists its keypoints,
     they are matched by name, in any order, as AIC and CrowdPose spell them too. `keypoints` are x, y, v triplets in
-    0-based pixels, v > 0 = labelled. An annotation without `iscrowd` is no crowd, one without `area` has its box's.
+    0-based pixels, v > 0 = labelled. An annotation without `iscrowd` is no crowd, one without `area` has `body` x its box's.
     `use`: no crowd, positive box, a labelled keypoint; where the whole file labels none, every such box.
     UserError on anything malformed.
     """
     document = read_json(path)
     orders = person_categories(document, path, skeleton)
-    return people_from_coco(document, path, skeleton, orders, allowed=(len(skeleton),))
+    return people_from_coco(document, path, skeleton, orders, allowed=(len(skeleton),), body=body)
 
 
 def people_from_coco(
-    document: Any, path: Path, skeleton: Skeleton, orders: dict[int, list[int]], allowed: Sequence[int]
+    document: Any,
+    path: Path,
+    skeleton: Skeleton,
+    orders: dict[int, list[int]],
+    allowed: Sequence[int],
+    body: float = 1.0,
 ) -> People:
-    """People of a parsed COCO document; `orders`: per person category, where the file keeps each of our keypoints."""
+    """People of a parsed COCO document; `orders`: per person category, where the file keeps each of our keypoints.
+
+    `body`: the share of its box that stands for a person's area where the file states none. Without keypoints `allowed` in the
+    file none are read.
+    """
     pictures = pictures_by_id(document, path)
     annotations = []
     for row, annotation in enumerate(entries(document, "annotations", str(path))):
@@ -77,11 +86,11 @@ def people_from_coco(
         image.append(name)
         image_wh[i] = wh
         box[i] = numbers(field(annotation, "bbox", where), 4, where, "`bbox`")
-        positive = max(box[i, 2], 0.0) * max(box[i, 3], 0.0)
+        positive = body * max(box[i, 2], 0.0) * max(box[i, 3], 0.0)
         stated = annotation.get("area")
         area[i] = positive if stated is None else number(stated, where, "`area`", most=1e16)
         crowd[i] = whole(annotation.get("iscrowd", 0), where, "`iscrowd`", most=1)
-        triplets = read_triplets(annotation.get("keypoints"), where, allowed)
+        triplets = read_triplets(annotation.get("keypoints"), where, allowed) if allowed else None
         if triplets is not None:
             triplets = triplets[orders[category]]
             labelled[i] = triplets[:, 2] > 0

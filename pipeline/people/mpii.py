@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.people.parse import Phrase, fail, field, file_name, number, numbers, read_json, read_mat
+from pipeline.people.matlab import read_mat
+from pipeline.people.parse import LARGEST, Phrase, fail, field, file_name, number, numbers, read_json
 from pipeline.people.people import People
 from pipeline.skeletons import MPII16, mirrored
 
@@ -181,13 +182,12 @@ def mpii_truth(path: Path) -> MpiiTruth:
     if boxes.shape != (2, 2, n):
         fail((path, "`headboxes_src`"), f"shape (2, 2, {n})", boxes.shape)
     labelled = missing.T == 0
-    joints = joints.transpose(2, 0, 1) - FIRST_PIXEL
-    if not np.isfinite(joints[labelled]).all():
-        fail((path, "`pos_gt_src`"), "finite coordinates of labelled joints", Phrase("NaN or infinity"))
-    if not np.isfinite(boxes).all():
-        fail((path, "`headboxes_src`"), "finite coordinates", Phrase("NaN or infinity"))
+    joints = np.where(labelled[..., None], joints.transpose(2, 0, 1), FIRST_PIXEL)
+    for name, values in (("pos_gt_src", joints), ("headboxes_src", boxes)):
+        if not (np.isfinite(values) & (np.abs(values) <= LARGEST)).all():
+            fail((path, f"`{name}`"), "finite coordinates", Phrase("NaN, infinity or an enormous number"))
     head_box = boxes.astype(np.float64).transpose(2, 0, 1).reshape(n, 4) - FIRST_PIXEL
-    return MpiiTruth(np.where(labelled[..., None], joints, 0.0), labelled, head_box)
+    return MpiiTruth(joints - FIRST_PIXEL, labelled, head_box)
 
 
 def array(variables: dict[str, Any], key: str, path: Path) -> np.ndarray:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.people.matlab import read_mat
 from pipeline.people.mpii import FIRST_PIXEL, region
-from pipeline.people.parse import LARGEST, Phrase, Where, fail, file_name, is_finite, read_mat
+from pipeline.people.parse import LARGEST, Phrase, Where, fail, file_name, is_finite
 from pipeline.people.people import People
 from pipeline.skeletons import MPII16
 

@@ -1,4 +1,4 @@
-"""Checked reading of foreign JSON and MATLAB files: surprises become one-line UserErrors. No dataset is known here."""
+"""Checked reading of foreign JSON files and values: surprises become one-line UserErrors. No dataset is known here."""
 
 import json
 import math
@@ -9,22 +9,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shown
 
 Where = str | tuple[object, ...]
 """What an error names: a file, or a file and the words that lead to an entry (only joined once an error is raised)."""
 
 LARGEST = 1e8
 """Coordinates beyond this are a broken file, and their products would leave float64's exact range."""
-
-
-def shown(value: object) -> str:
-    """A value for an error line: one line, cut to 60 characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # CPython refuses to print integers beyond 4300 digits
-        text = "an enormous number"
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def fail(where: Where, expected: str, found: object) -> NoReturn:
@@ -64,23 +55,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(read_bytes(path), parse_constant=constant)
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: expected JSON, found {reason(error)}") from error
-
-
-def read_mat(path: str | os.PathLike[str], structs: bool = False) -> dict[str, Any]:
-    """The variables of a MATLAB file up to version 7; `structs`: structs as objects, squeezed. Else UserError."""
-    from scipy.io import loadmat
-
-    head = read_bytes(path)[:1024]
-    if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
-        raise UserError(
-            f"{path}: expected a MATLAB file of version 7 or older, found version 7.3 (HDF5): "
-            "in MATLAB, load it and write it again with `save(name, '-v7')`"
-        )
-    options: dict[str, Any] = {"struct_as_record": False, "squeeze_me": True} if structs else {}
-    try:
-        return loadmat(path, **options)
-    except Exception as error:  # on broken bytes scipy lets through whatever its parser trips over
-        raise UserError(f"{path}: expected a MATLAB file, found {reason(error)}") from error
 
 
 def field(entry: Any, key: str, where: Where) -> Any:

@@ -7,10 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shown
 from pipeline.people.parse import Phrase, fail, file_name, read_bytes, reason
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+
+MOST_PIXELS = 2**28
+"""Of a picture; more, in a JPEG or PNG, is a file made to fill the memory. In others OpenCV's own limit holds, four times as much."""
 
 
 def safe_path(folder: str | os.PathLike[str], name: str) -> Path:
@@ -22,7 +25,7 @@ def safe_path(folder: str | os.PathLike[str], name: str) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: expected a picture {name!r}, found {reason(error)}") from error
     if not inside:
-        fail(str(folder), "a file name inside the picture folder", name)
+        fail(str(folder), "a file name inside the picture folder", Phrase(f"{shown(name)}, a link out of it"))
     return path
 
 
@@ -36,6 +39,7 @@ def read_picture(path: str | os.PathLike[str], wh: tuple[int, int] | np.ndarray 
     data = read_bytes(path)
     if is_cut_short(data):
         raise UserError(f"{path}: expected a whole picture, found {len(data)} bytes without its end")
+    _refuse_huge(path, stored_size(data))
     if wh is None or not np.any(wh):
         return decode(data, path, oriented=True)
     width, height = int(wh[0]), int(wh[1])
@@ -67,23 +71,33 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if size is None:
         height, width = read_picture(path).shape[:2]
         return width, height
+    _refuse_huge(path, size)
     return size
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG or PNG without EXIF, None where only decoding tells."""
-    if data.startswith(PNG) and len(data) >= 24 and b"eXIf" not in data:
+    exif = b"eXIf" in data if data.startswith(PNG) else any(marker == 0xE1 for marker, _, _ in jpeg_segments(data))
+    return None if exif else stored_size(data)
+
+
+def stored_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG's or PNG's header states, before any turning; None for others."""
+    if data.startswith(PNG) and len(data) >= 24:
         width, height = struct.unpack(">II", data[16:24])
         return int(width), int(height)
     size = None
     for marker, start, end in jpeg_segments(data):
-        if marker == 0xE1:
-            return None
         # Start-of-frame markers are C0-CF without DHT, JPG and DAC (ITU T.81, table B.1).
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and end - start >= 5:
             height, width = struct.unpack(">HH", data[start + 1 : start + 5])
             size = (int(width), int(height)) if width and height else None
     return size
+
+
+def _refuse_huge(path: str | os.PathLike[str], size: tuple[int, int] | None) -> None:
+    if size and size[0] * size[1] > MOST_PIXELS:
+        fail(str(path), f"a picture of at most {MOST_PIXELS:,} pixels", Phrase(f"{size[0]} x {size[1]}"))
 
 
 def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:

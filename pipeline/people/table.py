@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
 from pipeline.people.people import People
-from pipeline.skeletons import Skeleton
+from pipeline.skeletons import NO_SKELETON, SKELETONS, Skeleton
 
 
 def schema(skeleton: Skeleton) -> pa.Schema:
-    """Columns and the metadata `skeleton` (name) and `keypoints` (JSON list of names)."""
+    """Columns and the metadata `skeleton` (name) and `keypoints` (JSON list of names); no columns of keypoints without any."""
     k = len(skeleton)
+    labels = [("keypoints", pa.list_(pa.float64(), 2 * k)), ("labelled", pa.list_(pa.bool_(), k))] if k else []
     columns = [
         ("person", pa.int64()),
         ("image", pa.string()),
@@ -26,8 +27,7 @@ def schema(skeleton: Skeleton) -> pa.Schema:
         ("area", pa.float64()),
         ("crowd", pa.bool_()),
         ("use", pa.bool_()),
-        ("keypoints", pa.list_(pa.float64(), 2 * k)),
-        ("labelled", pa.list_(pa.bool_(), k)),
+        *labels,
         ("head_box", pa.list_(pa.float64(), 4)),
     ]
     return pa.schema(columns, metadata={"skeleton": skeleton.name, "keypoints": json.dumps(skeleton.keypoints)})
@@ -81,7 +81,9 @@ def read_parquet(path: str | os.PathLike[str], what: str) -> pa.Table:
     try:
         # pq.read_table would take a folder's name apart (key=value) and add columns from it.
         with pq.ParquetFile(path) as file:
-            return file.read()
+            table = file.read()
+        table.validate(full=True)  # texts that are none, lists that end before they begin
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: expected {what}, found a file that is no Parquet: run `pipeline prepare`") from error
 
@@ -97,7 +99,7 @@ def read_people(path: str | os.PathLike[str]) -> People:
         raise UserError(
             f"{path}: expected a people table with {wanted}, each filled, found {names[:300]}: run `pipeline prepare`"
         )
-    n = table.num_rows
+    n, k = table.num_rows, len(skeleton)
     values = {name: numpy_column(table.column(name), n) for name in table.column_names}
     return People(
         skeleton=skeleton,
@@ -109,8 +111,8 @@ def read_people(path: str | os.PathLike[str]) -> People:
         area=values["area"],
         crowd=values["crowd"],
         use=values["use"],
-        keypoints=values["keypoints"].reshape(n, len(skeleton), 2),
-        labelled=values["labelled"],
+        keypoints=values["keypoints"].reshape(n, k, 2) if k else np.zeros((n, 0, 2)),
+        labelled=values["labelled"] if k else np.zeros((n, 0), bool),
         head_box=values["head_box"],
     )
 
@@ -124,7 +126,7 @@ def numpy_column(values: pa.ChunkedArray, n: int) -> np.ndarray:
 
 
 def skeleton_of(found: pa.Schema, path: str | os.PathLike[str]) -> Skeleton:
-    """The skeleton that the metadata names."""
+    """The skeleton that the metadata names: a known one with all that belongs to it, where that has the same keypoints."""
     metadata = found.metadata or {}
     try:
         keypoints = json.loads(metadata[b"keypoints"])
@@ -133,6 +135,9 @@ def skeleton_of(found: pa.Schema, path: str | os.PathLike[str]) -> Skeleton:
         raise UserError(
             f"{path}: expected a people table that names its skeleton, found none named: run `pipeline prepare`"
         ) from error
-    if not isinstance(keypoints, list) or not keypoints or not all(isinstance(k, str) for k in keypoints):
+    labelled = keypoints or name == NO_SKELETON.name
+    if not isinstance(keypoints, list) or not labelled or not all(isinstance(k, str) for k in keypoints):
         raise UserError(f"{path}: expected keypoint names, found {keypoints!r:.60}: run `pipeline prepare`")
-    return Skeleton(name, tuple(keypoints))
+    named = Skeleton(name, tuple(keypoints))
+    known = SKELETONS.get(name, named)
+    return known if known.keypoints == named.keypoints else named

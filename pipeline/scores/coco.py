@@ -21,7 +21,7 @@ FAR = 1e7
 
 
 def keypoint_ap(truth: People, poses: Poses, keypoints: tuple[str, ...] | None = None) -> dict[str, float]:
-    """METRICS on 0-1, NaN where no truth counts; over the truth's keypoints, or those named.
+    """METRICS on 0-1, NaN where no truth counts; over the truth's keypoints, or those named, by the sigmas of its skeleton.
 
     All of truth's rows take part: crowds and people without an evaluated label excuse detections, as COCO does.
     Pictures are those of the truth and of the poses: a pose on a picture without people is a false one. Keypoints are
@@ -52,7 +52,7 @@ def keypoint_evaluation(
             index(pose_annotations(poses, evaluated), image_ids),
             "keypoints",
         )
-        evaluation.params.kpt_oks_sigmas = evaluated.sigmas
+        evaluation.params.kpt_oks_sigmas = truth.skeleton.sigmas[evaluated.positions_in(truth.skeleton)]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -112,13 +112,3 @@ def pose_annotations(poses: Poses, evaluated: Skeleton) -> list[dict[str, Any]]:
         }
         for row in range(len(poses))
     ]
-
-
-def person_score(confidence: np.ndarray, box_score: np.ndarray | float = 1.0, floor: float = 0.2) -> np.ndarray:
-    """Float (...,): mean of the keypoint confidences (..., K) above `floor`, 0 if none is, times the box score (...,).
-
-    The rescoring of top-down papers (HRNet, lib/dataset/coco.py, `in_vis_thre` 0.2).
-    """
-    counted = confidence > floor
-    total = np.where(counted, confidence, 0.0).sum(axis=-1)
-    return total / np.maximum(counted.sum(axis=-1), 1) * box_score

@@ -51,3 +51,18 @@ def keypoints_of_people(truth: People, poses: Poses, keypoints: tuple[str, ...])
     matched = (last >= 0) & (ids[np.maximum(last, 0)] == truth.person)
     result[matched] = keypoints_as(poses, keypoints)[order[last[matched]]]
     return result
+
+
+def poses_of(people: People, skeleton: Skeleton, keypoints: np.ndarray, confidence: np.ndarray) -> Poses:
+    """One pose per person, ranked by its keypoints' confidence: keypoints (N, K, 2) in image pixels, confidence (N, K)."""
+    return Poses(skeleton, people.image_id, keypoints, confidence, person_score(confidence), people.person)
+
+
+def person_score(confidence: np.ndarray, box_score: np.ndarray | float = 1.0, floor: float = 0.2) -> np.ndarray:
+    """Float (...,): mean of the keypoint confidences (..., K) above `floor`, 0 if none is, times the box score (...,).
+
+    The rescoring of top-down papers (HRNet, lib/dataset/coco.py, `in_vis_thre` 0.2).
+    """
+    counted = confidence > floor
+    total = np.where(counted, confidence, 0.0).sum(axis=-1)
+    return total / np.maximum(counted.sum(axis=-1), 1) * box_score

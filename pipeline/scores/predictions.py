@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.people.coco import PERSON, read_coco, read_coco_pictures
+from pipeline.people.matlab import read_mat
 from pipeline.people.mpii import FIRST_PIXEL
-from pipeline.people.parse import Phrase, fail, field, number, numbers, read_bytes, read_json, read_mat, reason, whole
+from pipeline.people.parse import Phrase, fail, field, number, numbers, read_bytes, read_json, reason, whole
 from pipeline.scores.coco import keypoint_ap
 from pipeline.scores.poses import Poses
 from pipeline.skeletons import COCO17, MPII16, Skeleton

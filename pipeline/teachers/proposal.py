@@ -66,7 +66,8 @@ def propose(path: Path) -> Proposal:
     count = shapes[names[0]][1]
     known = [skeleton.name for skeleton in SKELETONS.values() if len(skeleton) == count]
     values["skeleton"] = known[0] if known else f"(none has {count} keypoints)"
-    source["skeleton"] = f"the file has {count} keypoints; their order is not in it"
+    also = f", as {' and '.join(known[1:])} has too" if len(known) > 1 else ""
+    source["skeleton"] = f"the file has {count} keypoints{also}; their order is not in it"
     order = [*SPEC_KEYS, *(key for key in values if key not in SPEC_KEYS)]
     return Proposal({key: values[key] for key in order}, source)
 

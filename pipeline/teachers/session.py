@@ -16,7 +16,7 @@ from pipeline.teachers.onnx_file import digest, half_precision
 from pipeline.teachers.providers import PROVIDERS, Device, Opened, open_session
 
 BATCH = 64
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+FLOATS: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Teacher:
     """Names of the outputs that are used, in the order of pipeline.spec.ARRAYS."""
     target_wh: tuple[int, int]
     """Width and height of the maps, or how many bins x and y have."""
+
+    @property
+    def number(self) -> type[np.floating]:
+        """NumPy's type of the file's input: float32 or float16."""
+        return FLOATS[self.opened.session.get_inputs()[0].type]
 
     def forward(self, batch: int = BATCH) -> Forward:
         """Raw outputs of crops, `batch` at a time, averaged with the mirror picture's where the spec says so."""
@@ -78,19 +83,22 @@ def open_teacher(
 def infer(teacher: Teacher, crops: np.ndarray, batch: int) -> Arrays:
     """Raw outputs float32 of RGB crops uint8 (N, H, W, 3), in batches of `batch` (or what the file is fixed to; the last one filled up)."""
     size = teacher.batch or batch
-    parts = []
-    for start in range(0, len(crops), size):
-        part = teacher.spec.normalised(crops[start : start + size])
-        short = size - len(part) if teacher.batch else 0
-        filled = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)]) if short else part
-        try:
-            raw = _run(teacher.opened, filled, teacher.outputs)
-        except Exception as error:
-            raise UserError(
-                f"{teacher.path}: teacher {teacher.name} fails on {len(filled)} crops: {one_line(error)}: try a smaller --batch"
-            ) from error
-        parts.append([array[: len(part)] for array in raw])
-    return tuple(np.concatenate(arrays).astype(np.float32, copy=False) for arrays in zip(*parts, strict=True))
+    starts = range(0, len(crops), size)
+    parts = [one_pass(teacher, teacher.spec.normalised(crops[start : start + size])) for start in starts]
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def one_pass(teacher: Teacher, inputs: np.ndarray) -> Arrays:
+    """Raw outputs float32 of network inputs (N, 3, H, W), N at most what the file is fixed to, which they are filled up to."""
+    short = teacher.batch - len(inputs) if teacher.batch else 0
+    filled = np.concatenate([inputs, np.zeros((short, *inputs.shape[1:]), inputs.dtype)]) if short else inputs
+    try:
+        raw = _run(teacher.opened, filled, teacher.outputs)
+    except Exception as error:
+        raise UserError(
+            f"{teacher.path}: teacher {teacher.name} fails on {len(filled)} crops: {one_line(error)}: try a smaller --batch"
+        ) from error
+    return tuple(array[: len(inputs)].astype(np.float32, copy=False) for array in raw)
 
 
 def _run(opened: Opened, inputs: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:

@@ -11,11 +11,10 @@ from pipeline.people.coco import read_coco_pictures, read_detections
 from pipeline.people.people import People
 from pipeline.predict import predict
 from pipeline.scores.oks_nms import oks_nms
-from pipeline.scores.poses import Poses
+from pipeline.scores.poses import Poses, poses_of
 from pipeline.spec import NetworkSpec
 from stages.datasets import DatasetSettings
 from stages.evaluation.models import BATCH, Model
-from stages.evaluation.scores import poses_of
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def parts_named(params: dict[str, Any], texts: Sequence[str]) -> list[DatasetPar
 
 
 def student_skeleton(params: dict[str, Any], otherwise: Skeleton) -> Skeleton:
-    """The unified skeleton, or the other where no dataset has a `train` part."""
+    """The unified skeleton, or the other where no dataset has labels to learn from."""
     datasets = dataset_settings(params)
-    return unified(datasets) if any(dataset.train for dataset in datasets.values()) else otherwise
+    learned = any(dataset.train and dataset.labelled for dataset in datasets.values())
+    return unified(params) if learned else otherwise

@@ -167,6 +167,10 @@ def notes(
             "picture without a detection is missed."
         )
     for name, dataset in datasets.items():
+        if dataset.score == "ap" and truths[name].skeleton.own_sigmas:
+            said.append(
+                f"{name}: AP is by COCO's matching with the OKS sigmas of its makers, and 0.53 of the box where no area is stated."
+            )
         used = truths[name].use
         lacking = int(np.isnan(truths[name].head_box[used]).any(axis=1).sum())
         if dataset.score == "pckh" and lacking:

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.people.people import People
 from pipeline.scores.accumulate import average_precision
 from pipeline.scores.bootstrap import Resamples, Score, resample
-from pipeline.scores.coco import METRICS, keypoint_ap, keypoint_evaluation, person_score
+from pipeline.scores.coco import METRICS, keypoint_ap, keypoint_evaluation
 from pipeline.scores.mpii import marks_of_people, pckh_people, pckh_scores
 from pipeline.scores.pck import error_score, pck_score
 from pipeline.scores.poses import Poses
@@ -18,11 +18,6 @@ SCORE_NAMES = {"ap": "AP", "pckh": "PCKh@0.5"}
 PCKH_THRESHOLDS = (0.5, 0.1)
 WEIGHTED = " weighted"
 """PCKh by HRNet's and MMPose's mean; without it the published, unweighted one."""
-
-
-def poses_of(people: People, skeleton: Skeleton, keypoints: np.ndarray, confidence: np.ndarray) -> Poses:
-    """One pose per person, ranked by its keypoints' confidence: keypoints (N, K, 2) in image pixels, confidence (N, K)."""
-    return Poses(skeleton, people.image_id, keypoints, confidence, person_score(confidence), people.person)
 
 
 def accuracy(dataset: DatasetSettings, truth: People, poses: Poses) -> tuple[str, float]:

@@ -1,6 +1,7 @@
 """The published checkpoints and archives that `fetch` offers: where they lie, what they must be, what they scored. Data only.
 
-Scores are the makers': COCO val2017 with the boxes of the person detector of AP 56.4, MPII val; flip averaging in both.
+Scores are the makers': COCO val2017 with the boxes of the person detector of AP 56.4, MPII val; flip averaging in both. Those of
+starts are on COCO val2017 with annotated boxes, without flip averaging.
 """
 
 from dataclasses import dataclass
@@ -18,19 +19,17 @@ WEIGHTS_TERMS = {
     "mpii16": f"weights by MMPose, Apache-2.0, learned from MPII; {MPII_TERMS}",
 }
 
+START_TERMS = f"weights by MMPose, Apache-2.0, learned from AI Challenger and COCO; {COCO_TERMS}"
+
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Weights as their maker published them; the last three fields are what `pipeline teacher import` asks for."""
+class Published:
+    """Weights as their maker published them."""
 
     name: str
     address: str
     score: str
     """The maker's."""
-    arch: str
-    skeleton: str
-    input: tuple[int, int]
-    """Height, width in pixels."""
 
     @property
     def file(self) -> str:
@@ -41,6 +40,16 @@ class Checkpoint:
         """The first eight hex digits of the file's sha256, which its maker put before the date in its name."""
         return self.file.rsplit("-", 1)[1].split("_")[0]
 
+
+@dataclass(frozen=True)
+class Checkpoint(Published):
+    """Those of a teacher; the fields are what `pipeline teacher import` asks for."""
+
+    arch: str
+    skeleton: str
+    input: tuple[int, int]
+    """Height, width in pixels."""
+
     @property
     def kind(self) -> str:
         """What a teacher made of it says: `kind` of its entry in params.yaml."""
@@ -49,6 +58,18 @@ class Checkpoint:
     @property
     def terms(self) -> str:
         return WEIGHTS_TERMS[self.skeleton]
+
+
+@dataclass(frozen=True)
+class Start(Published):
+    """Those of a backbone, under a heatmap head for COCO that is not wanted: no teacher, but where a student may start."""
+
+    network: str
+    """`distill.network` of the students that have such a backbone."""
+
+    @property
+    def terms(self) -> str:
+        return START_TERMS
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,10 @@ def _mpii(arch: str, address: str, half: str, tenth: str | None) -> Checkpoint:
     return Checkpoint(f"{arch}-mpii", address, score, arch, "mpii16", (256, 256))
 
 
+def _start(network: str, file: str, ap: str) -> Start:
+    return Start(network.replace("rtmpose", "cspnext"), RTMPOSE + file, f"AP {ap}", network)
+
+
 CHECKPOINTS = (
     _rtmpose("t", "rtmpose-tiny_simcc-coco_pt-aic-coco_420e-256x192-e613ba3f_20230127.pth", "0.682"),
     _rtmpose("s", "rtmpose-s_simcc-coco_pt-aic-coco_420e-256x192-8edcf0d7_20230127.pth", "0.716"),
@@ -114,6 +139,12 @@ CHECKPOINTS = (
     _mpii("hrnet-w48", MMPOSE + "top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth", "0.901", "0.337"),
     _mpii("resnet-50", MMPOSE + "top_down/resnet/res50_mpii_256x256-418ffc88_20200812.pth", "0.882", None),
     _mpii("resnet-101", MMPOSE + "top_down/resnet/res101_mpii_256x256-416f5d71_20200812.pth", "0.888", None),
+)
+
+STARTS = (
+    _start("rtmpose-t", "cspnext-tiny_udp-aic-coco_210e-256x192-cbed682d_20230130.pth", "0.655"),
+    _start("rtmpose-s", "cspnext-s_udp-aic-coco_210e-256x192-92f5a029_20230130.pth", "0.700"),
+    _start("rtmpose-m", "cspnext-m_udp-aic-coco_210e-256x192-f2f7d6f6_20230130.pth", "0.748"),
 )
 
 DATASETS = (

@@ -1,6 +1,7 @@
 """What is written is what is read, and its bytes are pinned."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -171,6 +172,27 @@ def test_all_zero_people_are_written_too(tmp_path, separate):
     open_for_writing(path, layout, fingerprint())
     write_boundary(path, layout, 0, zero)
     assert all((path / file).is_file() for file in layout.files)
+
+
+def test_boundaries_written_at_once_are_all_there(tmp_path):
+    """All zeros, which Zarr leaves out where a thread takes the setting from another; twice as many threads as boundaries of each store."""
+    layout = Layout(people=64, views=1, keypoints=2, height=3, width=3, boundary=16)
+    zero = [np.zeros((16, 1, 2), np.float16)] * 2
+    stores = [tmp_path / f"{n}.zarr" for n in range(8)]
+
+    def write_one(path, boundary):
+        block = TargetBlock(
+            np.zeros(16, np.int64), {"heatmaps": np.zeros((16, 1, 2, 3, 3), np.uint8)}, *zero, np.zeros((16, 1, 2, 3))
+        )
+        write_boundary(path, layout, boundary, block)
+
+    for path in stores:
+        open_for_writing(path, layout, fingerprint(layout))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_one, [path for path in stores for _ in range(4)], list(range(4)) * len(stores)))
+    for path in stores:
+        finish(path, layout, fingerprint(layout))
+        assert all((path / file).stat().st_size for file in layout.files)
 
 
 def test_compressed_bytes_are_about_those_on_disk(store):

@@ -330,3 +330,18 @@ def test_random_damage_is_an_error_of_ours_or_harmless(tmp_path):
                 continue
             if kind != "tar":
                 assert [file.read_bytes() for file in sorted(out.iterdir())] == [PICTURE[:600], b"y" * 40]
+
+
+def test_a_zip_whose_entry_begins_before_it_is_damaged(tmp_path: Path) -> None:
+    path = make(tmp_path, "zip", [("a.txt", b"hello")])
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")  # the end record's place of the directory, moved on by 4096: all others move back
+    data[end + 16 : end + 20] = (int.from_bytes(data[end + 16 : end + 20], "little") + 4096).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="damaged, or no archive"):
+        look_through(path, ROOM)
+
+
+def test_nothing_is_unpacked_from_an_archive_of_nothing(tmp_path: Path) -> None:
+    for kind in ("zip", "tar.gz"):
+        unpack(make(tmp_path, kind, []), {})

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pipeline.errors import LONGEST, one_line
+from pipeline.errors import LONGEST, one_line, printable, shown
 
 SOURCE = "/onnxruntime_src/onnxruntime/core"
 
@@ -76,3 +76,8 @@ def test_a_message_of_any_length_takes_no_time(text):
     started = time.perf_counter()
     one_line(ValueError(text))
     assert time.perf_counter() - started < 2
+
+
+def test_values_and_names_are_shown_short_and_on_one_line() -> None:
+    assert shown("a\nb") == "'a\\nb'" and len(shown("x" * 100)) == 60 and shown(10**5000) == "an enormous value"
+    assert printable("a\nb\x1b") == "a\\nb\\x1b" and printable("größer") == "größer" and len(printable("x" * 100)) == 60

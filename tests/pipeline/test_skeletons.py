@@ -2,7 +2,19 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.skeletons import COCO17, HALPE26, MPII16, SKELETONS, Skeleton, mirrored, skeleton_named, union
+from pipeline.skeletons import (
+    AIC14,
+    COCO17,
+    CROWDPOSE14,
+    HALPE26,
+    MPII16,
+    NO_SKELETON,
+    SKELETONS,
+    Skeleton,
+    mirrored,
+    skeleton_named,
+    union,
+)
 
 UNION = union([COCO17, MPII16])
 
@@ -39,6 +51,19 @@ def test_shared_and_own_keypoints():
     assert len(coco & mpii) == 12
     assert coco - mpii == {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
     assert mpii - coco == {"pelvis", "thorax", "upper_neck", "head_top"}
+
+
+def test_aic_and_crowdpose_add_nothing_to_the_union_of_coco_and_mpii():
+    assert union([COCO17, MPII16, AIC14, CROWDPOSE14]).keypoints == UNION.keypoints
+    assert set(AIC14.keypoints) == set(CROWDPOSE14.keypoints) and AIC14.keypoints != CROWDPOSE14.keypoints
+    assert set(AIC14.keypoints) < set(MPII16.keypoints)
+    assert union([COCO17, AIC14]).keypoints == (*COCO17.keypoints, "head_top", "upper_neck")
+    # challenger.ai, table 1 (counted from 1); CrowdPose's own categories.
+    assert [AIC14.index(k) + 1 for k in ("right_shoulder", "left_shoulder", "right_hip", "left_ankle")] == [1, 4, 7, 12]
+    assert [CROWDPOSE14.index(k) for k in ("left_shoulder", "right_shoulder", "right_ankle", "head_top")] == [
+        *(0, 1, 11, 12)
+    ]
+    assert AIC14.keypoints[12:] == CROWDPOSE14.keypoints[12:] == ("head_top", "upper_neck")
 
 
 def test_halpe_shares_all_but_the_thorax():
@@ -98,6 +123,32 @@ def test_sigmas():
     assert np.allclose(COCO17.sigmas, np.array(official) / 10, rtol=0, atol=1e-15)
     # MMPose 1.3.2, configs/_base_/datasets/halpe26.py: head, neck, hip and the six of the feet.
     assert HALPE26.sigmas[17:].tolist() == [0.026, 0.026, 0.066, *[0.079] * 6]
+
+
+def test_sigmas_of_the_makers_are_kept_apart_from_the_others():
+    # AI Challenger's evaluation: `delta` is twice the sigma, and the sides differ.
+    assert 2 * AIC14.sigmas[AIC14.index("right_shoulder")] == pytest.approx(0.02776304, abs=1e-12)
+    assert 2 * AIC14.sigmas[AIC14.index("left_ankle")] == pytest.approx(0.04830162, abs=1e-12)
+    # CrowdPose's: COCO's body, and the shoulder's 0.079 for head and neck, which MMPose's halpe26 has at 0.026.
+    assert CROWDPOSE14.sigmas[:12].tolist() == [COCO17.sigmas[COCO17.index(k)] for k in CROWDPOSE14.keypoints[:12]]
+    assert CROWDPOSE14.sigmas[12:].tolist() == [0.079, 0.079]
+    assert union([CROWDPOSE14]).sigmas[12:].tolist() == [0.026, 0.026]
+    assert all(len(skeleton.sigmas) == len(skeleton) for skeleton in SKELETONS.values())
+
+
+def test_values_are_arranged_by_name():
+    ours, other = Skeleton("a", ("nose", "pelvis", "left_hip")), Skeleton("b", ("left_hip", "nose"))
+    values = np.array([[[1.0, 2.0], [3.0, 4.0]]])
+    assert ours.arranged(values, other).tolist() == [[[3, 4], [0, 0], [1, 2]]]
+    assert ours.arranged(np.array([[True, True]]), other).tolist() == [[True, False, True]]
+    assert ours.arranged(np.zeros((2, 0, 2)), NO_SKELETON).shape == (2, 3, 2)
+    assert NO_SKELETON.arranged(values, other).shape == (1, 0, 2)
+
+
+def test_no_skeleton_has_nothing():
+    assert (len(NO_SKELETON), NO_SKELETON.limbs) == (0, ())
+    assert NO_SKELETON.mirror.shape == NO_SKELETON.upper_body.shape == NO_SKELETON.sigmas.shape == (0,)
+    assert NO_SKELETON.name not in SKELETONS
 
 
 def test_unknown_name_lists_the_known_ones():

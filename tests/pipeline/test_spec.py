@@ -180,3 +180,11 @@ def test_bins_are_pixels_times_bins_per_pixel(convention):
     regions = regions_of_boxes(np.array([[10.0, 20.0, 50.0, 90.0]]))
     image = apply(chosen.image_from_target(regions, (192, 256)), np.array([[[190.0, 254.0], [191.0, 0.0]]]))
     assert np.allclose(apply(chosen.input_from_image(regions), image), [[[95, 127], [95.5, 0]]], atol=1e-9)
+
+
+@pytest.mark.parametrize("key", ["mean", "std", "padding", "factor"])
+@pytest.mark.parametrize("number", [10**400, 1e300, -(10**400), 1e7])
+def test_numbers_beyond_any_networks_are_refused(key: str, number: float) -> None:
+    values = spec_values(spec()) | {key: [number] * 3 if key in ("mean", "std") else number}
+    with pytest.raises(UserError, match=rf"here\.{key}: expected"):
+        parse_spec(values, "here")

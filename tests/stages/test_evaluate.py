@@ -11,7 +11,7 @@ import torch
 from scipy.io import savemat
 
 from pipeline.errors import UserError
-from pipeline.networks.build import PyramidSettings, Student, build, save_student
+from pipeline.networks.build import NetworkSettings, Student, build, save_student
 from pipeline.networks.export import export_onnx
 from pipeline.people.table import write_people
 from pipeline.scores.coco import keypoint_ap
@@ -54,10 +54,11 @@ def write_boxes(folder: Path, pictures: int) -> None:
 
 
 def tiny_student(seed: int) -> Student:
-    settings = PyramidSettings(width=8, depth=1)
+    settings = NetworkSettings(width=8, depth=1)
     torch.manual_seed(seed)
     skeleton = union([COCO17, MPII16])
-    return Student(build(settings, len(skeleton)).eval(), settings, spec(skeleton=skeleton, input_wh=(32, 64)))
+    wanted = spec(skeleton=skeleton, input_wh=(32, 64))
+    return Student(build(settings, wanted).eval(), settings, wanted)
 
 
 @pytest.fixture

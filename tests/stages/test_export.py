@@ -14,7 +14,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.files import sha256
-from pipeline.networks.build import PyramidSettings, Student, build, load_student, save_student
+from pipeline.networks.build import NetworkSettings, Student, build, load_student, save_student
 from pipeline.networks.export import export_onnx
 from pipeline.skeletons import COCO17, Skeleton
 from pipeline.teachers.exported import open_exported
@@ -43,12 +43,12 @@ def project(tmp_path_factory):
         make_project(place)
         prepare.run(PARAMS, say=lambda line: None)
         torch.manual_seed(0)
-        network = build(PyramidSettings(width=8, depth=1), 18)
+        network = build(NetworkSettings(width=8, depth=1), SPEC)
         network(torch.randn(16, 3, 64, 32))
         torch.nn.init.normal_(network.head.weight, std=3)
         FOLDER.mkdir(parents=True)
         more = {"arm": {"datasets": ["coco"], "teachers": ["tiny"], "views": "replayed"}}
-        save_student(Student(network.eval(), PyramidSettings(width=8, depth=1), SPEC), FOLDER, more)
+        save_student(Student(network.eval(), NetworkSettings(width=8, depth=1), SPEC), FOLDER, more)
         yield place
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from stages import fetch
 from stages.fetching import catalogue
 from stages.fetching import download as module
-from stages.fetching.catalogue import Archive, Checkpoint, Dataset
+from stages.fetching.catalogue import Archive, Checkpoint, Dataset, Start
 from tests.stages.fetching.local_server import Site, serving
 
 WEIGHTS = b"weights" * 1000
@@ -51,6 +51,9 @@ CHECKPOINTS = (
         "rtmpose-m-coco", f"https://weights.invalid/mmpose/v1/{FILE}", "AP 0.746", "rtmpose-m", "coco17", (256, 192)
     ),
 )
+START_FILE = f"cspnext-s_udp-{PREFIX}_20230130.pth"
+SERVED[f"/mmpose/v1/{START_FILE}"] = WEIGHTS
+STARTS = (Start("cspnext-s", f"https://weights.invalid/mmpose/v1/{START_FILE}", "AP 0.700", "rtmpose-s"),)
 DATASETS = (
     Dataset(
         "coco",
@@ -87,6 +90,7 @@ DATASETS = (
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "CHECKPOINTS", CHECKPOINTS)
+    monkeypatch.setattr(catalogue, "STARTS", STARTS)
     monkeypatch.setattr(catalogue, "DATASETS", DATASETS)
     monkeypatch.setattr(module, "PAUSE", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -166,8 +170,22 @@ def test_a_name_that_is_not_there(site):
     assert refusal(get_teacher, site, "rtmpose-m-koko") == (
         "unknown checkpoint `rtmpose-m-koko`: did you mean `rtmpose-m-coco`?"
     )
-    assert refusal(get_teacher, site, "zzz") == "unknown checkpoint `zzz`: known are rtmpose-m-coco"
+    assert refusal(get_teacher, site, "zzz") == "unknown checkpoint `zzz`: known are rtmpose-m-coco, cspnext-s"
     assert site.asked == []
+
+
+def test_a_start_of_students_is_no_teacher(site, tmp_path):
+    said = get_teacher(site, "cspnext-s")
+    assert files(tmp_path) == {f"data/published/{START_FILE}": WEIGHTS}
+    assert said[-3:] == [
+        "published score: AP 0.700 (COCO val2017, annotated boxes)",
+        f"licence: {catalogue.START_TERMS}",
+        f"next: in params.yaml, `distill`: network: rtmpose-s, start: data/published/{START_FILE}",
+    ]
+    assert fetch.listing().splitlines()[-2:] == [
+        "no teachers, but backbones that students start from (`distill.start` in params.yaml):",
+        "cspnext-s          any      rtmpose-s's; under its own head AP 0.700 (COCO val2017, annotated boxes)",
+    ]
 
 
 def test_the_listing():

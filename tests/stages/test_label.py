@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pipeline.errors import UserError
-from pipeline.networks.build import PyramidSettings, Student, build, save_student
+from pipeline.networks.build import NetworkSettings, Student, build, save_student
 from pipeline.skeletons import COCO17, MPII16, union
 from stages import label, prepare, teach
 from stages.label import Options
@@ -272,10 +272,10 @@ def test_a_student_is_asked_as_well(truth: np.ndarray) -> None:
     assert "run `pipeline distill --student one`" in refusal(student="one")
     folder = Path("data/students/one")
     folder.mkdir(parents=True)
-    settings = PyramidSettings(width=8, depth=1)
+    settings = NetworkSettings(width=8, depth=1)
     torch.manual_seed(0)
-    network = build(settings, len(UNIFIED)).eval()
-    save_student(Student(network, settings, spec(skeleton=UNIFIED, input_wh=(32, 64), kind="heatmap")), folder, {})
+    wanted = spec(skeleton=UNIFIED, input_wh=(32, 64))
+    save_student(Student(build(settings, wanted).eval(), settings, wanted), folder, {})
     said(student="one", device="cpu", out=Path("elsewhere"))
     document = json.loads(Path("elsewhere/annotations/person_keypoints_train.json").read_text())
     weights = hashlib.sha256((folder / "student.safetensors").read_bytes()).hexdigest()

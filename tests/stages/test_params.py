@@ -199,3 +199,28 @@ def test_refused_numbers_of_a_spec(key, number):
 
 def test_an_unknown_skeleton_is_refused():
     assert "coco17" in refusal(teacher_settings, params(teachers__tiny__skeleton="coco18"), "tiny")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nseed: 2", "key 'seed' twice"),
+        ("teachers: {a: {onnx: x, onnx: y}}", "key 'onnx' twice"),
+        ("fit: {training: {learning_rate: .inf}}", "fit.training.learning_rate: expected a finite number, found inf"),
+        ("distill: {input: [64, .nan]}", "distill.input.1: expected a finite number, found nan"),
+        ("'a\\nb': 1", "unknown key `a\\nb`"),
+        ("teachers: {truth: {}}", "teachers.truth: the labels are called so in distill.terms"),
+        ("students: {a: {}}\nbaselines: {a: {}}", "baselines.a: expected another name than a student's"),
+        ("students: {1: {}}\nbaselines: {'1': {}}", "baselines.1: expected another name than a student's"),
+    ],
+)
+def test_what_would_pass_in_silence_is_refused(tmp_path, text, words):
+    message = refusal(load, tmp_path, text)
+    assert words in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "text", ["students: 3", "teachers: text", "datasets: [1, 2]", "fit: 3", "data: 3", "baselines:"]
+)
+def test_sections_of_other_types_are_left_to_their_stages(tmp_path, text):
+    assert load(tmp_path, text)["seed"] == 0

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.people.manifest import read_manifest
+from pipeline.skeletons import NO_SKELETON
 from stages import prepare
 from stages.datasets import load_people, load_views, table_path
 from tests.fixtures import CROWD, UNLABELLED, params, tree
@@ -157,6 +158,15 @@ def test_one_dataset_of_two(unprepared):
         ({"datasets__coco__train": None}, "datasets.coco: expected a `train` or a `test` part, found neither"),
         ({"prepare__validation": 1.0}, "prepare.validation: Input should be less than 1"),
         ({"prepare__veiws": 2}, "prepare: unknown key `veiws`: did you mean `views`?"),
+        ({"datasets__coco__score": "none"}, "datasets.coco.score: expected `ap` or `pckh`, as its people are labelled"),
+        (
+            {"datasets__coco__format": "boxes"},
+            "datasets.coco.score: expected none, as boxes alone judge nobody, found ap",
+        ),
+        (
+            {"datasets__coco__train__box_score": 2},
+            "datasets.coco.train.box_score: Input should be less than or equal to 1",
+        ),
     ],
 )
 def test_settings_are_refused_before_anything_is_written(unprepared, changes, message):
@@ -164,3 +174,73 @@ def test_settings_are_refused_before_anything_is_written(unprepared, changes, me
         prepare.run(params(**changes), say=quiet)
     assert message in str(error.value)
     assert not (unprepared / "data").exists()
+
+
+def boxes_only(**train):
+    """The project's dataset without a look at its labels."""
+    part = {"file": "train.json", "images": "pictures", **train}
+    return params(datasets={"own": {"format": "boxes", "annotations": "annotations", "train": part}})
+
+
+def test_boxes_only(unprepared):
+    lines: list[str] = []
+    prepare.run(boxes_only(), say=lines.append)
+    assert lines == [
+        "own train: 41 people in use of 42, 11 pictures",
+        "own validation: 8 people in use of 8, 2 pictures",
+        "own: boxes without labels: a student learns from the teachers alone here",
+    ]
+    people = load_people("own", "train")
+    assert people.skeleton == NO_SKELETON and people.person[~people.use].tolist() == [CROWD]
+    views = load_views("own", "train", people)
+    # Without labels there is no half body to show: a view is the box, scaled by 0.6 to 1.4 (not yet padded).
+    share = views.size[people.use, 1] / people.box[people.use, 2:]
+    assert share.min() >= 0.6 and share.max() <= 1.4 and np.ptp(share, axis=1).max() < 1e-9
+
+
+def test_detected_boxes_only(unprepared):
+    found = [{"image_id": n, "category_id": 1, "bbox": [5, 5, 40, 40 + n], "score": n / 10} for n in range(10)]
+    (unprepared / "annotations/found.json").write_text(json.dumps(found))
+    lines: list[str] = []
+    prepare.run(boxes_only(detections="found.json", box_score=0.5), say=lines.append)
+    tables = [load_people("own", split) for split in ("train", "validation")]
+    assert sorted([*tables[0].person, *tables[1].person]) == list(range(10))
+    assert sum(table.use.sum() for table in tables) == 5
+    assert lines[1] == "own validation: 1 people in use of 2, 2 pictures"  # 04.jpg and 06.jpg: scores 0.4 and 0.6
+    with pytest.raises(UserError, match="expected people to learn from in its train part, found none of 8 usable"):
+        prepare.run(boxes_only(detections="found.json", box_score=1), say=quiet)
+
+
+def test_boxes_have_no_test_part(unprepared):
+    own = boxes_only()
+    own["datasets"]["own"]["test"] = own["datasets"]["own"]["train"]
+    with pytest.raises(
+        UserError, match=r"datasets\.own\.test: expected none, as boxes alone judge nobody: list labelled pict"
+    ):
+        prepare.run(own, say=quiet)
+
+
+COUNTS = {
+    "aic": {"right_shoulder": 9, "right_wrist": 8, "left_wrist": 8, "right_knee": 4, "left_ankle": 4, "head_top": 9},
+    "crowdpose": {"left_shoulder": 3, "right_shoulder": 4, "left_elbow": 3, "left_ankle": 2, "upper_neck": 4},
+}
+"""Labelled keypoints in the files, counted by hand."""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("aic", "9 people in use of 9, 3"), ("crowdpose", "4 people in use of 5, 2")]
+)
+def test_real_people_of_fourteen_keypoints(real, tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    part = {"file": f"test_{name}.json", "images": str(real / name / "images")}
+    dataset = {"format": name, "annotations": str(real / name), "score": "ap", "train": part, "test": part}
+    lines: list[str] = []
+    prepare.run(params(datasets={name: dataset}, prepare__validation=0), say=lines.append)
+    assert lines[0] == f"{name} train: {said} pictures" and lines[2] == f"{name} test: {said} pictures"
+    counted = {line.split()[0]: line.split()[1:] for line in lines[4:]}
+    assert len(counted) == 14
+    assert {keypoint: counted[keypoint] for keypoint in COUNTS[name]} == {
+        keypoint: [str(count), "0", str(count)] for keypoint, count in COUNTS[name].items()
+    }
+    people = load_people(name, "train")
+    assert people.skeleton.own_sigmas and len(load_views(name, "train", people).person) == len(people)

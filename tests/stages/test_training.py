@@ -12,7 +12,13 @@ import torch
 from pipeline.errors import UserError
 from pipeline.networks.build import load_student
 from pipeline.training.trainer import Trainer
-from stages import distill, prepare, teach
+from stages import distill, prepare, student_settings, teach
+from stages.datasets import PrepareSettings
+from stages.fetching.catalogue import STARTS
+from stages.params import load_params, parse, settings
+from stages.students import arms
+from stages.training import TrainingSettings, label_deviation, label_sigma
+from tests.closure import ROOT
 from tests.fixtures import params, tree
 
 STEPS = 6
@@ -148,7 +154,7 @@ def test_a_damaged_store_is_refused_before_the_first_step(taught):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"students": {"both": {"datasets": ["coco"], "teachers": ["tiny"], "views": "fresh"}}}, "replayed views only"),
+        ({"students": {"both": {"datasets": ["coco"], "teachers": ["tiny"], "views": "fresh"}}}, "stored views only"),
         ({"students": {"both": {"datasets": ["other"]}}}, "unknown dataset `other`"),
         ({"students": {"both": {"datasets": ["coco"], "teachers": ["other"]}}}, "distill.terms.other"),
     ],
@@ -156,3 +162,46 @@ def test_a_damaged_store_is_refused_before_the_first_step(taught):
 def test_arms_that_cannot_be(taught, change, words):
     with pytest.raises(UserError, match=words):
         distill.run(with_student() | change, None, "cpu", say=lambda line: None)
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.name)
+def test_a_profile_is_understood_to_the_end(profile):
+    """Every student's settings with what it changes of them, its weights, its spec, its recipe over a million people."""
+    values = load_params(profile)
+    settings(values, "prepare", PrepareSettings)
+    for name, arm in arms(values).items():
+        chosen = student_settings.settings_of(values, name, arm)
+        recipe = parse(chosen.training, "distill.training", TrainingSettings)
+        assert 0 < recipe.rise(recipe.length(1_000_000)) < recipe.length(1_000_000)
+        weights = student_settings.weights_of(values, chosen, arm)
+        assert list(weights) == ["truth", *arm.teachers]
+        assert len(student_settings.student_spec(values, chosen).skeleton) == 21
+
+
+def test_the_published_recipe():
+    """Khan et al. 2024, and MMPose's configuration of RTMPose-s for the schedule, the average and the starting weights."""
+    values = load_params(ROOT / "params/paper.yaml")
+    chosen = student_settings.settings_of(values, "unified", arms(values)["unified"])
+    recipe = parse(chosen.training, "distill.training", TrainingSettings)
+    steps = recipe.length(172_000)
+    assert (recipe.epochs, recipe.batch, recipe.learning_rate, recipe.weight_decay) == (420, 1024, 4e-3, 0.05)
+    assert (recipe.schedule, recipe.rise(steps), recipe.average, recipe.average_warm_up) == (
+        "flat-cosine",
+        1000,
+        0.9998,
+        2000,
+    )
+    assert round(recipe.settle * 420) == 30
+    assert (chosen.network, Path(chosen.start).name) == (
+        "rtmpose-s",
+        next(start.file for start in STARTS if start.network == "rtmpose-s"),
+    )
+    assert student_settings.weights_of(values, chosen, arms(values)["unified"]) == {
+        "truth": 0.3,
+        "coco": 0.25,
+        "mpii": 0.45,
+    }
+    spec = student_settings.student_spec(values, chosen)
+    assert (spec.kind, spec.input_wh) == ("simcc", (192, 256))
+    assert label_sigma(recipe, spec) == pytest.approx((4.9, 5.66), abs=0.005)
+    assert label_deviation(recipe, spec) == pytest.approx((4.9 / 3.1623, 5.66 / 3.1623), abs=0.005)

@@ -99,3 +99,16 @@ def test_a_file_about_other_pictures_is_refused(tmp_path: Path) -> None:
 def test_the_whole_picture() -> None:
     assert whole_picture(640, 480).xywh.tolist() == [[0, 0, 640, 480]]
     assert whole_picture(640, 480).score.tolist() == [1]
+
+
+@pytest.mark.parametrize("category", [[1], {}, "1", None, -1])
+def test_a_category_that_is_no_number_is_refused(tmp_path: Path, category: Any) -> None:
+    person = {"id": 1, "image_id": 1, "category_id": category, "bbox": [1, 2, 3, 4]}
+    document = {
+        "images": [{"id": 1, "file_name": "a"}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [person],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"annotations 0: expected `category_id` to be a whole number"):
+        read_box_file(tmp_path / "boxes.json")

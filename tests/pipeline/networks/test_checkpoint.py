@@ -13,7 +13,10 @@ import torch
 from pipeline.errors import UserError
 from pipeline.networks import checkpoint
 from pipeline.networks.architectures import ARCHITECTURES, architecture
-from pipeline.networks.checkpoint import Fit, fitting, load_into, read_state_dict
+from pipeline.networks.checkpoint import Fit, fitting, load_into, read_state_dict, start_from
+from pipeline.networks.cspnext import CSPNeXt
+from pipeline.networks.rtmpose import SIZES, RTMPose
+from tests.pipeline.networks.golden import filled
 
 WEIGHTS = {"backbone.conv.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([7.0])}
 
@@ -345,3 +348,78 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     weights["head.final_layer.bias"] = torch.tensor([0.0, float("nan"), 0.0])
     with pytest.raises(UserError, match=r"holds NaN or infinite weights in head\.final_layer\.bias"):
         load_into(architecture("rtmpose-t", 3, (32, 32)), weights, tmp_path, "it")
+
+
+def published_start(path, size, **more):
+    """A CSPNeXt under a head of maps, as the published starts are: weights drawn by name; the backbone's of them."""
+    backbone = {f"backbone.{name}": value for name, value in CSPNeXt(*SIZES[size]).state_dict().items()}
+    weights = filled(backbone, 1.6) | {"head.final_layer.weight": torch.zeros(17, backbone_channels(size), 1, 1)}
+    save(path, {"meta": {}, "state_dict": {"data_preprocessor.mean": torch.zeros(3), **weights, **more}})
+    return {name.removeprefix("backbone."): weights[name] for name in backbone}
+
+
+def backbone_channels(size):
+    return int(1024 * SIZES[size][1])
+
+
+@pytest.mark.parametrize("size", ["t", "s"])
+def test_a_published_start_fills_the_backbone_and_nothing_else(tmp_path, size):
+    expected = published_start(tmp_path / "cspnext.pth", size)
+    torch.manual_seed(0)
+    network = RTMPose(size, 5, (64, 64))
+    head = {name: value.clone() for name, value in network.head.state_dict().items()}
+    start_from(network, tmp_path / "cspnext.pth", f"rtmpose-{size}")
+    same(network.backbone.state_dict(), expected)
+    same(network.head.state_dict(), head)
+    assert not torch.equal(RTMPose(size, 5, (64, 64)).backbone.stem[0].conv.weight, expected["stem.0.conv.weight"])
+
+
+def test_a_whole_rtmpose_gives_its_backbone_whatever_its_keypoints_and_input(tmp_path):
+    whole = filled(architecture("rtmpose-t", 17, (192, 256)).state_dict(), 1.6)
+    network = RTMPose("t", 5, (64, 64))
+    start_from(network, save(tmp_path / "coco.pth", {"state_dict": whole}), "rtmpose-t")
+    same(
+        network.backbone.state_dict(),
+        {name.removeprefix("backbone."): value for name, value in whole.items() if name.startswith("backbone.")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (
+            lambda: filled(architecture("rtmpose-s", 17, (192, 256)).state_dict(), 1.6),
+            r"coco\.pth: its backbone does not fit rtmpose-t: .* of another shape \(stem\.0\.conv\.weight is "
+            r"\[16, 3, 3, 3\], expected \[12, 3, 3, 3\], .* and \d+ more\): it is rtmpose-s's$",
+        ),
+        (
+            lambda: architecture("resnet-50", 17, (192, 256)).state_dict(),
+            r"does not fit rtmpose-t: \d+ missing \(.*\); \d+ unexpected \(.*\): it is none of rtmpose-t, .*: take another",
+        ),
+        (lambda: {"neck.weight": torch.zeros(1)}, r"expected weights under `backbone\.\*`, found none"),
+        (
+            lambda: {
+                **architecture("rtmpose-t", 1, (32, 32)).state_dict(),
+                "backbone.stem.0.bn.bias": torch.full((12,), float("inf")),
+            },
+            r"holds NaN or infinite weights in stem\.0\.bn\.bias",
+        ),
+    ],
+    ids=["another size", "another network", "no backbone", "infinite"],
+)
+def test_a_start_of_another_network_is_refused_and_changes_nothing(tmp_path, weights, message):
+    network = RTMPose("t", 5, (64, 64))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(UserError, match=message) as error:
+        start_from(network, save(tmp_path / "coco.pth", {"state_dict": weights()}), "rtmpose-t")
+    assert "\n" not in str(error.value)
+    same(network.state_dict(), before)
+
+
+def test_a_start_offered_as_a_teacher_is_told_what_it_is_for(tmp_path):
+    published_start(tmp_path / "cspnext.pth", "s")
+    weights = read_state_dict(tmp_path / "cspnext.pth")
+    with pytest.raises(
+        UserError, match=r"; its backbone alone, rtmpose-s's, is a start for a student \(`distill\.start`\)$"
+    ):
+        load_into(architecture("rtmpose-s", 17, (192, 256)), weights, tmp_path / "cspnext.pth", "rtmpose-s")

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.networks import export
-from pipeline.networks.build import PyramidSettings, build
+from pipeline.networks.build import NetworkSettings, build
 from pipeline.networks.export import export_onnx
 from pipeline.networks.rtmpose import RTMPose
 from pipeline.skeletons import COCO17, MPII16
@@ -25,7 +25,7 @@ CROPS = np.random.default_rng(0).integers(0, 256, (7, 64, 32, 3), dtype=np.uint8
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    made = build(PyramidSettings(width=8, depth=1), 17)
+    made = build(NetworkSettings(width=8, depth=1), SPEC)
     made(torch.randn(8, 3, 64, 32))
     return made.eval()
 
@@ -124,7 +124,7 @@ def test_the_spec_may_name_the_outputs(network, tmp_path, monkeypatch):
 
 
 def test_the_network_is_left_as_it_was(tmp_path, monkeypatch):
-    made = build(PyramidSettings(width=8, depth=1), 17)
+    made = build(NetworkSettings(width=8, depth=1), SPEC)
     made.levels[0].eval()
     before = {name: module.training for name, module in made.named_modules()}
     weights = {name: value.clone() for name, value in made.state_dict().items()}
@@ -176,7 +176,7 @@ def test_a_file_that_differs_from_torch_is_not_kept(network, tmp_path, monkeypat
 
 
 def test_a_network_that_says_nan_is_not_exported(tmp_path):
-    made = build(PyramidSettings(width=8, depth=1), 17)
+    made = build(NetworkSettings(width=8, depth=1), SPEC)
     torch.nn.init.constant_(made.head.bias, float("nan"))
     with pytest.raises(UserError, match="found nan: nothing was written"):
         export_onnx(made, SPEC, tmp_path / "student.onnx", CROPS)

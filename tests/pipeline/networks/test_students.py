@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.networks.build import PyramidSettings, Student, build, load_student, save_student
-from pipeline.networks.run import forward_of, torch_device
-from pipeline.skeletons import Skeleton
+from pipeline.networks.build import NetworkSettings, Student, build, kind_of, load_student, save_student
+from pipeline.networks.run import as_tuple, forward_of, torch_device
+from pipeline.skeletons import COCO17, MPII16, Skeleton, union
 from tests.pipeline.examples import spec
+from tests.pipeline.networks.golden import TOLERANCE, differences, filled, golden, golden_batch
 
 SKELETON = Skeleton("unified", ("nose", "left_hip", "right_hip"))
 SPEC = spec(skeleton=SKELETON, input_wh=(32, 64))
@@ -16,15 +17,17 @@ SPEC = spec(skeleton=SKELETON, input_wh=(32, 64))
 
 def student(seed=0):
     torch.manual_seed(seed)
-    settings = PyramidSettings(width=8, depth=1)
-    network = build(settings, 3)
+    settings = NetworkSettings(width=8, depth=1)
+    network = build(settings, SPEC)
     network(torch.randn(4, 3, 64, 32))  # moves the norms' running statistics off their defaults
     return Student(network.eval(), settings, SPEC)
 
 
 @pytest.mark.parametrize(("width", "depth", "keypoints", "height", "span"), [(8, 1, 3, 64, 32), (16, 2, 21, 96, 128)])
 def test_maps_are_a_quarter_of_the_crop(width, depth, keypoints, height, span):
-    network = build(PyramidSettings(width, depth), keypoints).eval()
+    skeleton = Skeleton("some", tuple(f"keypoint {n}" for n in range(keypoints)))
+    settings = NetworkSettings(width=width, depth=depth)
+    network = build(settings, spec(skeleton=skeleton, input_wh=(span, height))).eval()
     assert network(torch.zeros(2, 3, height, span)).shape == (2, keypoints, height // 4, span // 4)
 
 
@@ -36,7 +39,7 @@ def test_weights_follow_from_torchs_seed():
 
 
 def test_every_parameter_takes_part():
-    network = build(PyramidSettings(8, 1), 3)
+    network = build(NetworkSettings(width=8), SPEC)
     network(torch.randn(2, 3, 64, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
@@ -51,6 +54,68 @@ def test_round_trip(tmp_path):
     assert not back.network.training
     document = json.loads((tmp_path / "student.json").read_text())
     assert (document["seed"], document["keypoints"]) == (7, ["nose", "left_hip", "right_hip"])
+
+
+SIMCC = spec(skeleton=SKELETON, input_wh=(32, 64), kind="simcc", affine="classic")
+
+
+@pytest.mark.parametrize("name", ["rtmpose-t", "rtmpose-s"])
+def test_the_papers_students_are_mmposes_networks_after_a_round_trip(tmp_path, name):
+    """Weights drawn by name, through the student's file, to MMPose 1.3.2's own numbers."""
+    numbers = golden(name)
+    height, width = numbers.input
+    wanted = spec(skeleton=union([COCO17, MPII16]), input_wh=(width, height), kind="simcc", affine="classic")
+    settings = NetworkSettings(network=name)
+    network = build(settings, wanted)
+    network.load_state_dict(filled(network.state_dict(), numbers.gain))
+    save_student(Student(network, settings, wanted), tmp_path, {})
+    loaded = load_student(tmp_path)
+    with torch.inference_mode():
+        outputs = loaded.network(golden_batch(height, width))
+    assert max(differences(name, [output.numpy() for output in outputs])) < TOLERANCE
+    assert (loaded.settings.network, loaded.spec) == (name, wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted", "features"),
+    [
+        (NetworkSettings(width=16), SPEC, (16, 16, 8)),
+        (NetworkSettings(network="rtmpose-t"), SIMCC, (384, 2, 1)),
+        (NetworkSettings(network="rtmpose-s"), SIMCC, (512, 2, 1)),
+        (NetworkSettings(network="rtmpose-m"), SIMCC, (768, 2, 1)),
+    ],
+    ids=lambda value: value.network if isinstance(value, NetworkSettings) else "",
+)
+def test_every_network_is_outputs_of_features(settings, wanted, features):
+    network = build(settings, wanted).eval()
+    crops = torch.randn(2, 3, 64, 32)
+    with torch.inference_mode():
+        between = network.features(crops)
+        assert between.shape == (2, *features)
+        assert network.channels == features[0]
+        whole, parts = as_tuple(network(crops)), as_tuple(network.outputs(between))
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+    assert len(whole) == (1 if kind_of(settings) == "heatmap_logits" else 2)
+    assert wanted.kind == kind_of(settings)
+
+
+def test_an_input_that_rtmpose_cannot_have():
+    with pytest.raises(UserError, match=r"rtmpose-t: expected an input whose .* multiples of 32, found 60x32"):
+        build(NetworkSettings(network="rtmpose-t"), spec(input_wh=(32, 60), kind="simcc"))
+
+
+def test_only_rtmpose_has_a_published_start(tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint is published for a pyramid"):
+        build(NetworkSettings(), SPEC, tmp_path / "cspnext.pth")
+
+
+def test_a_students_file_from_before_networks_had_names(tmp_path):
+    ours = student()
+    save_student(ours, tmp_path, {})
+    rewrite(lambda d: d["network"].pop("network"))(tmp_path)
+    assert json.loads((tmp_path / "student.json").read_text())["network"] == {"width": 8, "depth": 1}
+    crop = torch.randn(2, 3, 64, 32)
+    assert torch.equal(load_student(tmp_path).network(crop), ours.network(crop))
 
 
 def rewrite(change):
@@ -81,6 +146,10 @@ DAMAGES = {
     "a list": lambda folder: (folder / "student.json").write_text("[1, 2]"),
     "another width": rewrite(lambda d: d["network"].update(width=16)),
     "another network": rewrite(lambda d: d["network"].update(heads=4)),
+    "a network of other weights": rewrite(
+        lambda d: (d["network"].update(network="rtmpose-t"), d["spec"].update(kind="simcc"))
+    ),
+    "a network that is none": rewrite(lambda d: d["network"].update(network="rtmpose-xl")),
     "another skeleton": rewrite(lambda d: d["keypoints"].append("pelvis")),
     "no spec": rewrite(lambda d: d.pop("spec")),
     "a spec without input": rewrite(lambda d: d["spec"].pop("input")),
@@ -96,6 +165,15 @@ def test_what_is_no_student_is_refused(tmp_path, damage):
         load_student(tmp_path)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_kind_that_the_network_does_not_say_is_refused(tmp_path):
+    save_student(student(), tmp_path, {})
+    rewrite(lambda d: d["spec"].update(kind="simcc"))(tmp_path)
+    with pytest.raises(
+        UserError, match=r"not a readable student \(pyramid says heatmap_logits, its spec simcc\): run "
+    ):
+        load_student(tmp_path)
 
 
 def test_an_empty_folder_names_the_command(tmp_path):

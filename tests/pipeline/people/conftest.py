@@ -52,6 +52,29 @@ def coco_document():
 
 
 @pytest.fixture
+def fourteen_document():
+    """Skeleton of 14 -> a picture with a person whose first two and last keypoints are labelled, and one with nothing labelled."""
+
+    def document(skeleton):
+        keypoints = [0] * 42
+        keypoints[:6] = [10, 20, 2, 30.5, 40.25, 1]
+        keypoints[39:] = [15, 5, 1]
+        spelled = {"head_top": "Head", "upper_neck": "Neck"}
+        names = [spelled.get(name, name.replace("_", " ").title()) for name in skeleton.keypoints]
+        known = {"image_id": 7, "category_id": 1, "iscrowd": 0}
+        return {
+            "images": [{"id": 7, "file_name": "a.jpg", "width": 640, "height": 480, "crowdIndex": 0.33}],
+            "categories": [{"id": 1, "name": "person", "keypoints": names}],
+            "annotations": [
+                {"id": 100, **known, "bbox": [1.5, 2, 30, 40], "num_keypoints": 1, "keypoints": keypoints},
+                {"id": 101, **known, "bbox": [0, 0, 9, 8], "num_keypoints": 0, "keypoints": [0] * 42},
+            ],
+        }
+
+    return document
+
+
+@pytest.fixture
 def mpii_document():
     """One whole person and one without ankles, 1-based as in the format."""
     joints = [[101.0 + 10 * k, 201.0 + 5 * k] for k in range(16)]

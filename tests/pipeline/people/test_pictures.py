@@ -143,3 +143,22 @@ def test_the_real_pictures(real):
     for name, wh in dict(zip(people.image.tolist(), people.image_wh.tolist(), strict=True)).items():
         path = safe_path(real / "coco" / "images", name)
         assert read_picture(path, wh).shape[1::-1] == tuple(wh) == picture_size(path)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16_385, 16_384), (2**31 - 1, 1)])
+def test_a_picture_that_would_fill_the_memory_is_refused_unread(put, width, height):
+    """The header alone is looked at: nothing that follows is a picture."""
+    ihdr = struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0) + bytes(4)
+    path = put(b"\x89PNG\r\n\x1a\n" + ihdr + bytes(4) + b"IEND" + bytes(4))
+    for read in (read_picture, picture_size):
+        with pytest.raises(
+            UserError, match=f"expected a picture of at most 268,435,456 pixels, found {width} x {height}"
+        ):
+            read(path)
+
+
+def test_a_link_out_of_the_folder_is_called_one(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/a.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(UserError, match=r"inside the picture folder, found 'a\.jpg', a link out of it"):
+        safe_path(tmp_path / "pictures", "a.jpg")

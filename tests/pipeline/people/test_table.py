@@ -6,15 +6,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.people.boxes import read_boxes
 from pipeline.people.coco import read_coco
+from pipeline.people.crowdpose import read_crowdpose
 from pipeline.people.mpii import read_mpii_json
 from pipeline.people.table import read_people, write_people
+from pipeline.skeletons import CROWDPOSE14
 
 
-@pytest.fixture(params=["coco", "mpii", "nobody"])
-def people(request, coco_document, mpii_document, write_json):
+@pytest.fixture(params=["coco", "mpii", "crowdpose", "boxes", "nobody"])
+def people(request, coco_document, fourteen_document, mpii_document, write_json):
     if request.param == "mpii":
         return read_mpii_json(write_json(mpii_document))
+    if request.param == "crowdpose":
+        return read_crowdpose(write_json(fourteen_document(CROWDPOSE14)))
+    if request.param == "boxes":
+        return read_boxes(write_json(coco_document))
     people = read_coco(write_json(coco_document))
     return people.rows(np.zeros(3, bool)) if request.param == "nobody" else people
 
@@ -30,6 +37,18 @@ def test_round_trip_is_exact(people, tmp_path):
             assert before.dtype.kind == after.dtype.kind and before.shape == after.shape and after.flags.writeable
             assert before.dtype.kind == "U" or before.dtype == after.dtype
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["people.parquet"]  # nothing is left beside
+
+
+def test_the_sigmas_of_the_makers_come_back_by_the_name(fourteen_document, write_json, tmp_path):
+    write_people(read_crowdpose(write_json(fourteen_document(CROWDPOSE14))), tmp_path / "people.parquet")
+    assert read_people(tmp_path / "people.parquet").skeleton.sigmas[-1] == 0.079
+
+
+def test_without_a_skeleton_there_are_no_columns_of_labels(coco_document, write_json, tmp_path):
+    write_people(read_boxes(write_json(coco_document)), tmp_path / "people.parquet")
+    table = pq.read_table(tmp_path / "people.parquet")
+    assert not {"keypoints", "labelled"} & set(table.column_names)
+    assert table.schema.metadata == {b"skeleton": b"none", b"keypoints": b"[]"}
 
 
 def test_equal_people_give_equal_bytes(people, tmp_path):
@@ -92,3 +111,11 @@ def test_a_table_with_gaps_is_refused(coco_document, write_json, tmp_path):
     pq.write_table(table.set_column(table.column_names.index("area"), table.schema.field("area"), holes), path)
     with pytest.raises(UserError, match="each filled"):
         read_people(path)
+
+
+def test_a_text_that_is_no_unicode_is_refused(tmp_path):
+    values = pa.array(["a.jpg", "b.jpg"])
+    broken = pa.Array.from_buffers(pa.string(), 2, [None, values.buffers()[1], pa.py_buffer(b"a.jp\xffb.jpg")])
+    pq.write_table(pa.table({"image": broken}), tmp_path / "people.parquet")
+    with pytest.raises(UserError, match="found a file that is no Parquet: run `pipeline prepare`"):
+        read_people(tmp_path / "people.parquet")

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.people.coco import read_coco
-from pipeline.scores.coco import METRICS, keypoint_ap, person_score
+from pipeline.scores.coco import METRICS, keypoint_ap
+from pipeline.scores.poses import person_score
 from pipeline.scores.predictions import keypoint_ap_files, read_results
 from pipeline.skeletons import COCO17, HALPE26, MPII16, union
 

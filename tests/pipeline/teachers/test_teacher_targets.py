@@ -9,8 +9,8 @@ from pipeline.frames import apply
 from pipeline.spec import ARRAYS
 from pipeline.teachers.providers import Opened
 from pipeline.teachers.session import Teacher, infer
-from pipeline.teachers.targets import targets_of
-from pipeline.views import draw_views
+from pipeline.teachers.targets import blank, enter, look
+from pipeline.views import Views, draw_views
 from tests.pipeline.examples import people, spec
 
 SPEC = spec(input_wh=(12, 16), kind="heatmap")
@@ -65,6 +65,17 @@ VIEWS = draw_views(EVERYONE, 3, seed=0)
 RANDOM = np.random.default_rng(0)
 CROPS = {row: RANDOM.integers(130, 256, (3, 16, 12, 3), dtype=np.uint8) for row in (2, 3, 5)}
 """Of three of the rows 2-6, lighter than the mean, so that every map has a peak."""
+
+
+def targets_of(one, everyone, views, rows, crops, batch=64):
+    """Targets of the people `rows`; `crops` has those of the people in use."""
+    own = Views(views.person[rows], views.kinds, views.center[rows], views.size[rows], views.rotation[rows])
+    some = everyone.rows(np.arange(len(everyone))[rows])
+    block = blank(one, some, own)
+    if crops:
+        inputs = one.spec.normalised(np.concatenate(list(crops.values())))
+        enter(block, np.array(list(crops)) - rows.start, look(one, inputs, batch), one, some)
+    return block
 
 
 def test_levels_peaks_and_scores_by_hand():

@@ -8,11 +8,14 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.losses import Supervision
+from pipeline.skeletons import Skeleton
 from pipeline.targets.distributions import gaussians, normalised
-from pipeline.training.trainer import Recipe, Trainer, TrainingBatch
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import Aim, Execution, Trainer, TrainingBatch
 
-RECIPE = Recipe(steps=60, learning_rate=0.01, warm_up=0.2, weight_decay=0.05, clip=5.0, average=0.9)
+RECIPE = Recipe(steps=60, learning_rate=0.01, warm_up=12, weight_decay=0.05, clip=5.0, average=0.9)
 WEIGHTS = {"truth": 0.6, "tiny": 0.4}
+AIM = Aim(lambda progress: WEIGHTS, Skeleton("corner", ("nose", "left_eye", "right_eye")), deviation=0.8)
 K = 3
 
 
@@ -30,7 +33,7 @@ def network():
 
 def trainer(recipe=RECIPE):
     torch.manual_seed(0)
-    return Trainer(network(), recipe, WEIGHTS)
+    return Trainer(network(), recipe, AIM)
 
 
 def batch(seed=0):
@@ -66,6 +69,41 @@ def test_total_is_the_weighted_sum():
     assert terms["total"] == pytest.approx(0.6 * terms["truth"] + 0.4 * terms["tiny"], rel=1e-6)
 
 
+def test_weights_follow_the_progress():
+    """Steps 1 to 3 of 60: truth alone, then more and more of the teacher."""
+    torch.manual_seed(0)
+    aim = replace(AIM, weights=lambda progress: {"truth": 1.0, "tiny": 60 * progress})
+    training = Trainer(network(), RECIPE, aim)
+    for done in range(3):
+        terms = training.step(batch())
+        assert terms["total"] == pytest.approx(terms["truth"] + done * terms["tiny"], rel=1e-6)
+
+
+def test_no_limit_leaves_the_gradient_as_it_is():
+    """AdamW's first moment after one step is a tenth of the gradient, which is larger than what a limit would leave."""
+    norms = []
+    for clip in (None, 1e9, 1e-3):
+        training = trainer(replace(RECIPE, clip=clip))
+        training.step(batch())
+        moments = [state["exp_avg"] for state in training.optimizer.state_dict()["state"].values()]
+        norms.append(float(torch.cat([m.flatten() for m in moments]).norm()))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    assert norms[0] > 10 * norms[2]
+
+
+def test_names_stay_plain_however_steps_are_computed():
+    plain = trainer().state()
+    compiled = Trainer(network(), RECIPE, AIM, Execution(torch.bfloat16, compiled=True)).state()
+    assert compiled["objective"].keys() == plain["objective"].keys()
+    assert compiled["average"].keys() == plain["average"].keys()
+    assert {"network.0.weight", "network.1.running_mean"} <= plain["objective"].keys()
+
+
+def test_float16_without_a_gpu_is_not_scaled():
+    """Where there is one, the scale is part of the state: tests/stages refuses float16 elsewhere."""
+    assert trainer().state()["scaler"] == {}
+
+
 def test_a_restored_run_ends_with_the_same_bits(tmp_path):
     """By way of a file that is read without unpickling anything."""
     undisturbed, first = trainer(), trainer()
@@ -75,7 +113,7 @@ def test_a_restored_run_ends_with_the_same_bits(tmp_path):
         first.step(batch(step))
     torch.save(first.state(), tmp_path / "state.pt")
     torch.manual_seed(123)
-    second = Trainer(network(), RECIPE, WEIGHTS)
+    second = Trainer(network(), RECIPE, AIM)
     second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
     assert second.steps_done == 5
     for step in range(5, 8):
@@ -118,7 +156,7 @@ def test_norms_and_biases_do_not_decay():
 
 
 def test_the_rate_rises_and_falls():
-    training = trainer(replace(RECIPE, steps=20))
+    training = trainer(replace(RECIPE, steps=20, warm_up=4))
     rates = []
     for _ in range(20):
         rates.append(training.optimizer.param_groups[0]["lr"])
@@ -180,7 +218,7 @@ def batch_of_bins(seed=0):
 
 def trainer_of_bins(factor=10.0, recipe=RECIPE):
     torch.manual_seed(0)
-    return Trainer(Separate(), recipe, WEIGHTS, factor=factor)
+    return Trainer(Separate(), recipe, replace(AIM, factor=factor))
 
 
 @pytest.mark.parametrize("factor", [1.0, 10.0])

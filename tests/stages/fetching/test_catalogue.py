@@ -1,14 +1,16 @@
 """The catalogue against what its makers list and what the project can use."""
 
 import re
+from typing import get_args
 
 import pytest
 import yaml
 
 from pipeline.networks.architectures import ARCHITECTURES, kind_of
+from pipeline.networks.build import Network
 from pipeline.skeletons import skeleton_named
 from stages.datasets import dataset_settings
-from stages.fetching.catalogue import CHECKPOINTS, DATASETS
+from stages.fetching.catalogue import CHECKPOINTS, DATASETS, STARTS
 from tests.closure import ROOT
 
 BY_NAME = {checkpoint.name: checkpoint for checkpoint in CHECKPOINTS}
@@ -77,8 +79,29 @@ def test_a_checkpoint_is_what_its_file_name_says(checkpoint):
 
 
 def test_no_two_files_have_one_name():
-    files = [entry.file for entry in (*CHECKPOINTS, *(archive for data in DATASETS for archive in data.archives))]
-    assert len(set(files)) == len(files) == 19
+    archives = [archive for data in DATASETS for archive in data.archives]
+    files = [entry.file for entry in (*CHECKPOINTS, *STARTS, *archives)]
+    assert len(set(files)) == len(files) == 22
+    names = [entry.name for entry in (*CHECKPOINTS, *STARTS)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_starts_of_the_papers_students():
+    """As RTMPose's own configurations of these sizes name them."""
+    base = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1/cspnext-"
+    assert [(s.name, s.network, s.address, s.sha256, s.score) for s in STARTS] == [
+        (
+            "cspnext-t",
+            "rtmpose-t",
+            base + "tiny_udp-aic-coco_210e-256x192-cbed682d_20230130.pth",
+            "cbed682d",
+            "AP 0.655",
+        ),
+        ("cspnext-s", "rtmpose-s", base + "s_udp-aic-coco_210e-256x192-92f5a029_20230130.pth", "92f5a029", "AP 0.700"),
+        ("cspnext-m", "rtmpose-m", base + "m_udp-aic-coco_210e-256x192-f2f7d6f6_20230130.pth", "f2f7d6f6", "AP 0.748"),
+    ]
+    assert {start.network for start in STARTS} == set(get_args(Network)) - {"pyramid"}
+    assert all("AI Challenger" in start.terms and "CC BY 4.0" in start.terms for start in STARTS)
 
 
 def test_the_archives_bring_what_the_real_profile_reads():

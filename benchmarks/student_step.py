@@ -1,0 +1,148 @@
+"""A step of stage two on tensors in memory, from the stores, and with teachers run on every crop; and the loader alone.
+
+    python -m benchmarks.student_step --network rtmpose-s --device cpu
+
+Draws people, lets two RTMPose-m of random weights teach them, then times the steps that `pipeline distill` takes, turn by turn:
+reading, cropping, resampling, augmenting, forward, backward, optimiser. Prints JSON. Run it on a machine that does nothing else.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from benchmarks.drawn import SIDE, empty_folder
+from benchmarks.machine import machine
+from pipeline.networks.architectures import architecture, published_spec
+from pipeline.networks.build import Network
+from pipeline.networks.export import export_onnx
+from pipeline.networks.run import Device, torch_device
+from pipeline.skeletons import COCO17, MPII16
+from pipeline.spec import spec_values
+from pipeline.training.distributed import Processes
+from pipeline.training.trainer import Trainer, TrainingBatch
+from stages import prepare, sample, teach, training
+from stages.student_task import task_of
+from stages.students import Arm
+from stages.training_data import Loader
+
+TEACHERS = {"coco": (COCO17, (192, 256)), "mpii": (MPII16, (256, 256))}
+"""The paper's: skeleton and input, width first."""
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--network", choices=[name for name in get_args(Network) if name != "pyramid"], default="rtmpose-s"
+    )
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--pictures", type=int, default=100, help="of each of two datasets, about 1.9 people each")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20, help="timed a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
+    chosen = parser.parse_args()
+    with empty_folder():
+        params = _project(chosen)
+        device = torch_device(chosen.device)
+        cached = task_of(params, "step", Arm(["coco", "mpii"], list(TEACHERS)), 0, chosen.device)
+        online = task_of(params, "step", Arm(["coco", "mpii"], list(TEACHERS), "online"), 0, chosen.device)
+        trainer = training._trainer(cached, device, Processes(), cached.settings.length(1))
+        loader, online_loader = (training._loader(task, Processes())[0] for task in (cached, online))
+        kept = list(_batches(cached, loader, chosen.steps, device))
+        _steps(trainer, iter(kept[:2]))
+        memory, cache, run, people, cores = [], [], [], [], []
+        for _ in range(chosen.rounds):
+            memory.append(_steps(trainer, iter(kept)) / chosen.steps)
+            cache.append(_steps(trainer, _batches(cached, loader, chosen.steps, device)) / chosen.steps)
+            run.append(_steps(trainer, _batches(online, online_loader, chosen.steps, device)) / chosen.steps)
+            wall, busy = _alone(loader, chosen.steps)
+            people.append(chosen.steps * chosen.batch / wall)
+            cores.append(chosen.steps * chosen.batch / busy)
+    found = {
+        "machine": machine() | {"threads": torch.get_num_threads()},
+        "student": f"{chosen.network}, 256 x 192, batch {chosen.batch}, {training._manner(trainer)}, {chosen.workers} workers",
+        "seconds a step": {
+            "tensors in memory": [round(each, 4) for each in memory],
+            "from the stores": [round(each, 4) for each in cache],
+            "two RTMPose-m online": [round(each, 4) for each in run],
+        },
+        "from the stores over in memory": _ratio(cache, memory),
+        "online over in memory": _ratio(run, memory),
+        "loader alone, people a second": round(statistics.median(people), 1),
+        "loader alone, people a second and core": round(statistics.median(cores), 1),
+    }
+    print(json.dumps(found, indent=1))
+
+
+def _project(chosen: argparse.Namespace) -> dict[str, Any]:
+    """A project folder with drawn people, both teachers' files and their stores; its parameters."""
+    sample.run(sample.SampleSettings(folder="sample", size=SIDE, train=chosen.pictures, test=1))
+    datasets, teachers = {}, {}
+    parts = {"coco": ("person_keypoints_train.json", "coco/train"), "mpii": ("mpii_train.json", "mpii/images")}
+    for name, (skeleton, input_wh) in TEACHERS.items():
+        train = {"file": parts[name][0], "images": f"sample/{parts[name][1]}"}
+        score = "ap" if name == "coco" else "pckh"
+        datasets[name] = {"format": name, "annotations": f"sample/{name}/annotations", "score": score, "train": train}
+        spec = published_spec("rtmpose-m", skeleton, input_wh)
+        teachers[name] = {"onnx": f"{name}.onnx", "dataset": name, **spec_values(spec)}
+        torch.manual_seed(0)
+        noise = np.random.default_rng(0).integers(0, 256, (2, input_wh[1], input_wh[0], 3), dtype=np.uint8)
+        export_onnx(architecture("rtmpose-m", len(skeleton), input_wh), spec, Path(f"{name}.onnx"), noise)
+    params = {
+        "seed": 0,
+        "datasets": datasets,
+        "prepare": {"validation": 0, "views": 2},
+        "teachers": teachers,
+        "distill": {
+            "network": chosen.network,
+            "input": [256, 192],
+            "terms": {"truth": 0.3, "coco": 0.25, "mpii": 0.45},
+            "score_floor": 0.0,
+            "training": {"steps": 10**6, "batch": chosen.batch, "workers": chosen.workers, "picture_memory": 0.01},
+        },
+    }
+    prepare.run(params, say=_silently)
+    for name in TEACHERS:
+        teach.run(params, name, chosen.device, check=False, say=_silently)
+    return params
+
+
+def _batches(task: training.Task, loader: Loader, steps: int, device: torch.device) -> Iterator[TrainingBatch]:
+    for step, loaded in enumerate(loader.stream(0, steps, task.settings.workers)):
+        yield training._to_device(task, loaded, step, Processes(), device)
+
+
+def _steps(trainer: Trainer, batches: Iterator[TrainingBatch]) -> float:
+    """Seconds of a step on each, to get them included; a step ends by reading its loss, so the device has finished."""
+    start = time.perf_counter()
+    for batch in batches:
+        trainer.step(batch)
+    return time.perf_counter() - start
+
+
+def _alone(loader: Loader, steps: int) -> tuple[float, float]:
+    """Seconds on the clock, and of all cores together, to load so many batches in one thread."""
+    wall, busy = time.perf_counter(), time.process_time()
+    for _ in loader.stream(0, steps, 1):
+        pass
+    return time.perf_counter() - wall, time.process_time() - busy
+
+
+def _silently(line: str) -> None:
+    """What the stages say is not measured."""
+
+
+def _ratio(ones: list[float], others: list[float]) -> float:
+    return round(statistics.median(one / other for one, other in zip(ones, others, strict=True)), 3)
+
+
+if __name__ == "__main__":
+    main()

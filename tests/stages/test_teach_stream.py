@@ -1,0 +1,195 @@
+"""The stream behind `teach`: a picture is read once, what waits is bounded, errors come in order, and threads end."""
+
+import contextlib
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import pytest
+
+from cache.layout import Layout
+from cache.writer import open_for_writing
+from pipeline.errors import UserError
+from pipeline.teachers.session import open_teacher
+from stages import prepare, teach
+from stages.datasets import load_people, load_views
+from stages.teachers import teacher_settings
+from stages.teaching import stream
+from stages.teaching.stream import BLOCKS, INPUTS, OUTPUTS, written
+from stages.teaching.units import batches_of, people_at_once, unit_of
+from tests.cache.stores import fingerprint
+from tests.fixtures import TARGET_WH, make_project, params, tree
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = Path("data/targets/tiny/coco-train.zarr")
+
+
+@pytest.fixture
+def crowded(tmp_path, monkeypatch):
+    """Ten pictures of six people, so that boundaries of 16 cut through pictures."""
+    make_project(tmp_path, pictures=10, people=6)
+    monkeypatch.chdir(tmp_path)
+    prepare.run(params(), say=lambda line: None)
+    return tmp_path
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often each picture is read."""
+    counts: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def counting(path, wh):
+        with lock:
+            counts[Path(path).name] += 1
+        return read(path, wh)
+
+    read = stream.read_picture
+    monkeypatch.setattr(stream, "read_picture", counting)
+    return counts
+
+
+def opened():
+    return open_teacher("tiny", Path("tiny.onnx"), teacher_settings(params(), "tiny").spec, "cpu", 1)
+
+
+def units(path=Path("some.zarr")):
+    """Of the training people, at boundaries of 16."""
+    people = load_people("coco", "train")
+    views = load_views("coco", "train", people)
+    layout = Layout(len(people), len(views), 17, TARGET_WH[1], TARGET_WH[0], boundary=16)
+    open_for_writing(path, layout, fingerprint(layout))
+    return [unit_of(path, layout, b, Path("pictures"), people, views) for b in range(layout.boundaries)]
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("teach")]
+
+
+@pytest.mark.parametrize("batch", [6, 12, 64], ids=["3 people a batch", "6", "as many as a boundary has"])
+def test_a_picture_is_read_once_across_batches_and_boundaries(crowded, reads, batch):
+    """With 3 people a batch, a picture of 6 is in up to three batches: it is read for every two."""
+    teach.run(params(), "tiny", "cpu", batch, say=lambda line: None)
+    assert len(reads) == 10 and "unused.jpg" not in reads
+    assert max(reads.values()) == (2 if batch == 6 else 1)
+
+
+def test_batches_stay_inside_their_boundary(crowded):
+    unit = units()[0]
+    batches = batches_of(unit, people_at_once(64, 10))
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [12, 13, 14, 15]]
+    assert [batch.last for batch in batches] == [False, False, True]
+    assert people_at_once(4, 8) == 1
+
+
+def test_what_waits_does_not_grow_with_the_units(crowded, monkeypatch):
+    """Writing is held up: the stream asks for as many units as its queues hold, then for no more."""
+    gate, asked = threading.Event(), []
+
+    def slow(*arguments):
+        gate.wait(60)
+
+    def endless():
+        for number, unit in enumerate(itertools.cycle(units())):
+            asked.append(number)
+            if number == 40:
+                return
+            yield unit
+
+    monkeypatch.setattr(stream, "write_boundary", slow)
+    with contextlib.closing(written(opened(), endless(), 32, 8)) as counts:
+        consumer = threading.Thread(target=lambda: list(counts))
+        consumer.start()
+        most = BLOCKS + 1 + OUTPUTS + 1 + INPUTS + 1
+        seen = -1
+        while len(asked) != seen:  # until nothing more is asked for
+            seen = len(asked)
+            time.sleep(0.3)
+        assert BLOCKS < seen <= most, "a batch of 16 people is a unit here"
+        gate.set()
+        consumer.join(60)
+    assert len(asked) == 41 and not threads()
+
+
+def test_people_are_counted_in_order(crowded):
+    all_units = units()
+    assert list(written(opened(), all_units, 5, 3)) == [unit.in_use for unit in all_units]
+    assert not threads()
+
+
+def test_an_error_ends_the_threads_and_names_the_first_picture(crowded):
+    for name in ("03.jpg", "07.jpg"):
+        Path("pictures", name).write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"pictures/03\.jpg: "):
+        list(written(opened(), units(), 6, 4))
+    assert not threads()
+
+
+def test_an_error_of_the_writer_is_raised(crowded, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "peak/c/0")
+
+    monkeypatch.setattr(stream, "write_boundary", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(written(opened(), units(), 6, 4))
+    assert not threads()
+
+
+def test_an_interrupt_where_progress_is_shown_ends_the_threads(crowded):
+    with contextlib.closing(written(opened(), units(), 6, 2)) as counts, pytest.raises(KeyboardInterrupt):
+        for _ in counts:
+            raise KeyboardInterrupt
+    assert not threads()
+
+
+def test_opencv_has_its_threads_back(crowded):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        list(written(opened(), units()[:1], 6, 2))
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_the_next_run_gives_the_same_bytes(tmp_path, monkeypatch):
+    make_project(tmp_path, people=40)
+    monkeypatch.chdir(tmp_path)
+    prepare.run(params(), say=lambda line: None)
+    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+    undisturbed = tree(Path("data/targets/tiny"))
+    Path("data/targets").rename("undisturbed")
+    command = [sys.executable, str(ROOT / "cli.py"), "teach", "--teacher", "tiny", "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (TRAIN / "done/c/0").exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=30)[1]
+    assert (process.returncode, errors.splitlines()[-1]) == (
+        130,
+        "interrupted: run the same command again to go on",
+    ), errors
+    assert not (TRAIN / "manifest.json").exists()
+    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+    assert tree(Path("data/targets/tiny")) == undisturbed
+
+
+def test_without_a_scheduler_dask_is_not_loaded(crowded):
+    """In a process of its own, which runs the whole stage."""
+    code = (
+        "import json, sys; from stages import teach; "
+        f"teach.run({params()!r}, 'tiny', 'cpu', say=lambda line: None); "
+        "print(json.dumps([name for name in ('dask', 'distributed') if name in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert json.loads(done.stdout) == []
