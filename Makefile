@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test experiment lock clean
+.PHONY: repro test experiment faults lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -16,10 +16,19 @@ test: .venv/installed
 	mypy
 	pytest -n auto
 
+# Long ones, beside the tests: kills, flipped bits, the same again and again. docs/faults.md has the figures.
+faults: .venv/installed
+	python -m tests.endurance.damage
+	python -m tests.endurance.kills
+	python -m tests.endurance.soak
+
 # One thread per run and a run per core: on small networks that is faster than all cores on one.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+# Tried twice, for two that write the lock file at once get in each other's way.
+ONE := dvc repro --quiet --single-item "$$1"
 experiment: repro
-	dvc stage list experiments/dvc.yaml --name-only | grep ':arm@' | OMP_NUM_THREADS=1 xargs -P $(JOBS) -n 1 dvc repro --quiet --single-item
+	dvc stage list experiments/dvc.yaml --name-only | grep ':arm@' | \
+		OMP_NUM_THREADS=1 xargs -P $(JOBS) -n 1 sh -c '$(ONE) || { sleep 5; $(ONE); }' sh
 	dvc repro --single-item experiments/dvc.yaml:table
 
 .venv/installed: requirements.lock pyproject.toml

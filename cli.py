@@ -341,6 +341,17 @@ def label(
 
 
 @app.command()
+def validate() -> None:
+    """Refuse a params.yaml with unknown sections, or with names that a shell or a path would read as something else.
+
+    `dvc repro` does so before every stage whose command holds such a name. What stands in a section is checked by its stage.
+    """
+    from stages.params import load_params
+
+    load_params()
+
+
+@app.command()
 def doctor() -> None:
     """Versions, devices that really work, free disk, and which data, teachers and results of params.yaml are there."""
     from stages import doctor

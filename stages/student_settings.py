@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 
 from pipeline.errors import UserError
-from pipeline.networks.build import Network, NetworkSettings, kind_of
+from pipeline.networks.build import DEEPEST, WIDEST, Network, NetworkSettings, kind_of
 from pipeline.presets import Preset, refuse_other_teachers, term_weights
 from pipeline.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, parse_spec
 from pipeline.training.trainer import Weighting
@@ -23,8 +23,8 @@ class DistillSettings:
     """See pipeline.networks.build; the paper's students are `rtmpose-*`, with input [256, 192]."""
     start: str | None = None
     """The published checkpoint that an `rtmpose-*` student's backbone starts from; drawn weights without one."""
-    width: Annotated[int, Ge(8)] = 32
-    depth: Annotated[int, Ge(1)] = 1
+    width: Annotated[int, Ge(8), Le(WIDEST)] = 32
+    depth: Annotated[int, Ge(1), Le(DEEPEST)] = 1
     """Of the pyramid, see pipeline.networks.pyramid."""
     input: tuple[int, int] = (128, 96)
     """Height and width of the student's crops, multiples of 32."""

@@ -31,6 +31,7 @@ COMMANDS = [
         "predict",
         "label",
         "report",
+        "validate",
         "doctor",
     )
 ] + [

@@ -46,7 +46,8 @@ def copy_of_the_project(folder: Path) -> None:
     params["fit"] |= {"width": 8, "training": TINY}
     params["teach"]["check"] = 0
     params["distill"] |= {"width": 8, "score_floor": 0.0, "training": TINY}
-    params["baselines"] = {"joint": params["baselines"]["joint"]}
+    params["baselines"] = {"joint": {**params["baselines"]["joint"], "view_count": 2}}
+    params["students"] = {"unified": {**params["students"]["unified"], "view_count": 2}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     tool = folder / "bin" / "pipeline"
     tool.parent.mkdir()

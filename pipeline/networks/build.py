@@ -21,6 +21,9 @@ from pipeline.spec import Kind, NetworkSpec, parse_spec, spec_values
 Network = Literal["pyramid", "rtmpose-t", "rtmpose-s", "rtmpose-m"]
 """The small heatmap network (pipeline.networks.pyramid), and the published ones that fit small machines (pipeline.networks.rtmpose)."""
 
+WIDEST, DEEPEST = 1024, 32
+"""Of a pyramid. A description of a few bytes can ask for any size."""
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -104,6 +107,8 @@ def load_student(folder: Path) -> Student:
         skeleton = Skeleton(document["spec"]["skeleton"], tuple(document["keypoints"]))
         spec = parse_spec(document["spec"], str(description), skeleton)
         settings = NetworkSettings(**document["network"])
+        if not (0 < settings.width <= WIDEST and 0 < settings.depth <= DEEPEST):
+            raise ValueError(f"width {settings.width} and depth {settings.depth}, at most {WIDEST} and {DEEPEST}")
         if spec.kind != kind_of(settings):
             raise ValueError(f"{settings.network} says {kind_of(settings)}, its spec {spec.kind}")
         network = build(settings, spec)

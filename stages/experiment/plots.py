@@ -8,6 +8,7 @@ from textwrap import wrap
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from pipeline.report.plots import COLORS, GREY, STYLE
 
@@ -37,8 +38,9 @@ def passes_plot(points: Sequence[Point], path: Path) -> None:
                 continue
             axes.errorbar(point.passes, mean, spread, fmt="o", color=color, capsize=3)
             axes.annotate(point.name, (point.passes, mean), xytext=(7, 4), textcoords="offset points", color=color)
-        axes.set_xscale("log")
+        axes.set_xlim(left=0)
         axes.margins(x=0.2, y=0.15)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_xlabel("crops that teachers look at")
         axes.set_ylabel("average of COCO AP and MPII PCKh@0.5")
         axes.set_title("Accuracy against teacher forward passes (mean and standard deviation over seeds)")

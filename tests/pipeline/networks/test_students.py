@@ -167,6 +167,15 @@ def test_what_is_no_student_is_refused(tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+def test_a_description_of_an_enormous_network_is_refused_before_it_is_built(tmp_path):
+    save_student(student(), tmp_path, {})
+    document = json.loads((tmp_path / "student.json").read_text())
+    document["network"]["depth"] = 10**9
+    (tmp_path / "student.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"width 8 and depth 1000000000, at most 1024 and 32"):
+        load_student(tmp_path)
+
+
 def test_a_kind_that_the_network_does_not_say_is_refused(tmp_path):
     save_student(student(), tmp_path, {})
     rewrite(lambda d: d["spec"].update(kind="simcc"))(tmp_path)

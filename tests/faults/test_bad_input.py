@@ -1,0 +1,72 @@
+"""The table of docs/bad-input.md: every row noticed, said in one line, with what to do, and nothing changed."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import cli
+from tests.faults.accepted import ACCEPTED, Accepted
+from tests.faults.changes import student
+from tests.faults.page import PAGE, SECTIONS, page
+from tests.faults.table import Row, make
+from tests.fixtures import tree
+
+ROWS = [row for rows in SECTIONS.values() for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project that every row damages a copy of."""
+    place = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make(place)
+        student(place)
+    return place
+
+
+@pytest.fixture
+def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy, the current folder."""
+    place = shutil.copytree(whole, tmp_path / "project")
+    monkeypatch.chdir(place)
+    return place
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """The exit code of a command."""
+    monkeypatch.setattr(sys, "argv", ["pipeline", *command.split()])
+    try:
+        cli.main()
+    except SystemExit as leaving:
+        return leaving.code
+    return 0
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.wrong for row in ROWS])
+def test_bad_input_is_one_line_and_changes_nothing(
+    row: Row, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row.change(project)
+    before = tree(project)
+    code = run(row.command, monkeypatch)
+    *warnings, line = capsys.readouterr().err.replace(f"{project}/", "").splitlines()
+    assert line == row.line
+    assert code == 1
+    assert all(each.startswith("warning: ") for each in warnings)
+    after = tree(project)
+    assert {name: after.get(name) for name in before} == before
+    assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize("odd", ACCEPTED, ids=[each.odd for each in ACCEPTED])
+def test_odd_input_is_read(odd: Accepted, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.change(project)
+    assert run(odd.command, monkeypatch) == 0
+
+
+def test_the_page_has_these_rows() -> None:
+    assert len(ROWS) >= 60 and len({row.wrong for row in ROWS}) == len(ROWS)
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tests.faults.page`"
