@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -48,10 +48,14 @@ def written(
     """
     writes: deque[tuple[int, Future[None]]] = deque()
     with threads(count) as pool:
-        for unit, block in blocks(teacher, units, batch, pool, turn):
-            writes.append((unit.in_use, pool.submit(write_boundary, unit.store, unit.layout, unit.boundary, block)))
-            while writes and (len(writes) > BLOCKS or writes[0][1].done()):
-                yield _result(writes.popleft())
+        try:
+            for unit, block in blocks(teacher, units, batch, pool, turn):
+                writes.append((unit.in_use, pool.submit(write_boundary, unit.store, unit.layout, unit.boundary, block)))
+                while writes and (len(writes) > BLOCKS or writes[0][1].done()):
+                    yield _result(writes.popleft())
+        except Exception:
+            wait([future for _, future in writes])  # what came before the error is kept
+            raise
         while writes:
             yield _result(writes.popleft())
 

@@ -161,7 +161,7 @@ def test_opencv_has_its_threads_back(crowded):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_next_run_gives_the_same_bytes(tmp_path, monkeypatch):
-    make_project(tmp_path, people=40)
+    make_project(tmp_path, pictures=30, people=40)
     monkeypatch.chdir(tmp_path)
     prepare.run(params(), say=lambda line: None)
     teach.run(params(), "tiny", "cpu", say=lambda line: None)
