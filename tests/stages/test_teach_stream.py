@@ -1,6 +1,7 @@
 """The stream behind `teach`: a picture is read once, what waits is bounded, errors come in order, and threads end."""
 
 import contextlib
+import functools
 import itertools
 import json
 import signal
@@ -168,7 +169,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_gives_the_same_bytes(tmp_path, mo
     undisturbed = tree(Path("data/targets/tiny"))
     Path("data/targets").rename("undisturbed")
     command = [sys.executable, str(ROOT / "cli.py"), "teach", "--teacher", "tiny", "--device", "cpu"]
-    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell's background jobs ignore it
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a shell's background jobs ignore
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard
     ) as process:
