@@ -1,83 +1,56 @@
-"""Reading a complete target store. Refuses one that is unfinished, of other people, or not ours."""
+"""Opening a complete store of any kind. Refuses one that is unfinished, of other people, or not ours."""
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import zarr
 
-from cache.layout import FORMAT, TARGETS_VERSION, Layout
+from cache.layout import Layout
 from cache.manifest import NAME, Problem, problems, read_manifest
 from pipeline.errors import UserError, one_line
-from pipeline.targets.block import TargetBlock
 
-BOUNDARIES_IN_MEMORY = 1024
+L = TypeVar("L", bound=Layout)
 
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 """What Zarr and its codecs raise on damaged bytes and metadata."""
 
 
 @dataclass(frozen=True, eq=False)
-class TargetStore:
+class Store(Generic[L]):
     """An open, complete store."""
 
     path: Path
-    layout: Layout
+    layout: L
     fingerprint: dict[str, Any]
     group: zarr.Group
 
-    def read(self, rows: slice, view: int | None = None) -> TargetBlock:
-        """Targets of a run of people: of one view (V = 1 in the block) or of all; fastest along chunk borders."""
-        views = slice(None) if view is None else slice(view, view + 1)
+    def values(self, name: str, selection: slice | tuple[slice, ...] = slice(None)) -> np.ndarray:
+        """Part of an array, as a run of rows; UserError where its bytes are damaged."""
+        rows = selection[0] if isinstance(selection, tuple) else selection
         try:
-            levels = {name: _values(self.group, name, (rows, views)) for name in self.layout.targets}
-            person, *small = self._light(rows)
-            return TargetBlock(person, levels, *(values[:, views] for values in small))
+            array = self.group[name]
+            assert isinstance(array, zarr.Array)
+            return np.asarray(array[selection])
         except UNREADABLE as error:
-            where = f"people {rows.start}-{rows.stop}"
+            where = "people" if rows.start is None else f"people {rows.start}-{rows.stop}"
             raise UserError(
                 f"{self.path}: {where} cannot be read ({one_line(error)}): run `pipeline cache verify {self.path}`"
             ) from error
 
-    def _light(self, rows: slice) -> list[np.ndarray]:
-        """The arrays beside the levels; a boundary that was read lately is still in memory."""
-        boundaries = range(rows.start // self.layout.boundary, (rows.stop - 1) // self.layout.boundary + 1)
-        parts = [self._boundary(boundary) for boundary in boundaries]
-        first = self.layout.rows(boundaries[0]).start
-        inside = slice(rows.start - first, rows.stop - first)
-        return [
-            np.concatenate(values)[inside] if len(values) > 1 else values[0][inside]
-            for values in zip(*parts, strict=True)
-        ]
 
-    @functools.cached_property
-    def _boundary(self) -> Callable[[int], tuple[np.ndarray, ...]]:
-        return functools.lru_cache(maxsize=BOUNDARIES_IN_MEMORY)(self._read_boundary)
-
-    def _read_boundary(self, boundary: int) -> tuple[np.ndarray, ...]:
-        rows = self.layout.rows(boundary)
-        return tuple(_values(self.group, name, rows) for name in ("person", "peak", "score", "image_from_target"))
-
-
-def _values(group: zarr.Group, name: str, selection: slice | tuple[slice, slice]) -> np.ndarray:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return np.asarray(array[selection])
-
-
-def open_targets(path: Path, again: str, person: np.ndarray | None = None) -> TargetStore:
+def open_store(path: Path, kind: type[L], again: str, person: np.ndarray | None = None) -> Store[L]:
     """Open a complete store; `again` is the command that makes it, `person` the ids its rows must be (int64 (N,))."""
     if not path.is_dir():
-        raise UserError(f"{path}: no such target store: run `{again}`")
+        raise UserError(f"{path}: no such {kind.KIND}: run `{again}`")
     manifest = read_manifest(path)
     if manifest is None:
         state = "its manifest is damaged" if (path / NAME).exists() else "it is not finished"
         raise UserError(f"{path}: {state}: run `{again}`")
-    layout, fingerprint = read_layout(path, again)
+    layout, fingerprint = read_layout(path, kind, again)
     if manifest["fingerprint"] != fingerprint:
         raise UserError(f"{path}: its manifest belongs to another run: run `{again}`")
     for file in manifest["files"]:
@@ -85,29 +58,32 @@ def open_targets(path: Path, again: str, person: np.ndarray | None = None) -> Ta
         if not (path / file).is_file() or not (path / file).stat().st_size:
             raise UserError(f"{path}: {file} is missing or empty: run `{again}`")
     try:
-        store = TargetStore(path, layout, fingerprint, zarr.open_group(path, mode="r"))
-        done, rows = (_values(store.group, name, slice(None)) for name in ("done", "person"))
+        group = zarr.open_group(path, mode="r")
     except UNREADABLE as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}): run `pipeline cache verify {path}`") from error
-    if not done.all():
+    store = Store(path, layout, fingerprint, group)
+    if not store.values("done").all():
         raise UserError(f"{path}: not every boundary is done: run `{again}`")
-    if person is not None and not np.array_equal(rows, person):
+    if person is not None and not np.array_equal(store.values("person"), person):
         raise UserError(f"{path}: its rows are other people than the people table's: run `{again}`")
     return store
 
 
-def read_layout(path: Path, again: str) -> tuple[Layout, dict[str, Any]]:
-    """Layout and fingerprint of a store, finished or not; UserError where it is not one of ours."""
+def read_layout(path: Path, kind: type[L], again: str) -> tuple[L, dict[str, Any]]:
+    """Layout and fingerprint of a store, finished or not; UserError where it is not one of that kind."""
     try:
         fingerprint = json.loads((path / "zarr.json").read_bytes())["attributes"]["fingerprint"]
-        layout, found = Layout(**fingerprint["layout"]), (fingerprint["format"], fingerprint["targets_version"])
+        found = (fingerprint["format"], fingerprint["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a readable target store ({type(error).__name__}): run `{again}`") from error
-    if found != (FORMAT, TARGETS_VERSION):
+        raise UserError(f"{path}: not a readable {kind.KIND} ({type(error).__name__}): run `{again}`") from error
+    if found != (kind.FORMAT, kind.VERSION):
         raise UserError(
-            f"{path}: expected {FORMAT} of version {TARGETS_VERSION}, found {found[0]} of version {found[1]}: run `{again}`"
+            f"{path}: expected {kind.FORMAT} of version {kind.VERSION}, found {found[0]} of version {found[1]}: run `{again}`"
         )
-    return layout, fingerprint
+    try:
+        return kind(**fingerprint["layout"]), fingerprint
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a readable {kind.KIND} ({type(error).__name__}): run `{again}`") from error
 
 
 def is_complete(path: Path) -> bool:

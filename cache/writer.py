@@ -1,4 +1,4 @@
-"""Writing a target store boundary by boundary, so that a killed run loses one boundary and a damaged store its damaged ones."""
+"""Writing a store boundary by boundary, so that a killed run loses one boundary and a damaged store its damaged ones."""
 
 import functools
 import json
@@ -14,7 +14,6 @@ import zarr
 from cache.layout import Layout, metadata_documents
 from cache.manifest import NAME, problems, read_manifest, write_manifest
 from pipeline.files import flush, write_atomically
-from pipeline.targets.block import TargetBlock
 
 READERS = 4
 """Boundaries that are checked at once when a killed run is resumed."""
@@ -29,7 +28,7 @@ class Plan:
 
 
 def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) -> Plan:
-    """Make the store's folder fit `fingerprint` (of `cache.layout.fingerprint_of`), keep what can be kept, say what is pending.
+    """Make the store's folder fit `fingerprint` (of `Layout.fingerprint`), keep what can be kept, say what is pending.
 
     A complete store has its files checked against the manifest; only damaged boundaries become pending again.
     A store of another fingerprint is removed. Call under `cache.lock.exclusive`.
@@ -55,20 +54,13 @@ def open_for_writing(path: Path, layout: Layout, fingerprint: dict[str, Any]) ->
     return Plan(pending, f"resumed: {len(everything) - len(pending)} of {len(everything)} boundaries were done")
 
 
-def write_boundary(path: Path, layout: Layout, boundary: int, block: TargetBlock) -> None:
-    """Write the data of one boundary, flush it, and only then record it as done."""
+def write_boundary(path: Path, layout: Layout, boundary: int, data: dict[str, np.ndarray]) -> None:
+    """Write one boundary of every array but `done`, flush it, and only then record it as done."""
     rows = layout.rows(boundary)
     # Zarr reads a shard before it writes into it, so one that a killed run or bad disk left behind must go. `done` goes first.
     for file in reversed(layout.shard_files(boundary)):
         (path / file).unlink(missing_ok=True)
     group = zarr.open_group(path, mode="r+")
-    data = {
-        **block.levels,
-        "peak": block.peak,
-        "score": block.score,
-        "image_from_target": block.image_from_target,
-        "person": block.person,
-    }
     for name, values in data.items():
         _writable(group, name)[rows] = values
     for file in layout.shard_files(boundary):

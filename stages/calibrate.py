@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.reader import TargetStore
+from cache.targets import TargetStore
 from pipeline.calibration import Calibration, calibrate
 from pipeline.errors import UserError
 from pipeline.files import write_atomically

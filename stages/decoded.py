@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cache.reader import TargetStore
+from cache.targets import TargetStore
 from pipeline.outputs import keypoints
 from pipeline.people.people import People
 from pipeline.scores.poses import Poses, poses_of

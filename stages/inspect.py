@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cache.reader as reader
+from cache.targets import TargetLayout
 from pipeline.errors import UserError
 from stages.progress import progress
 
@@ -14,7 +15,7 @@ AGAIN = "pipeline teach --teacher NAME"
 
 def info(path: Path, say: Callable[[str], None] = print) -> None:
     """Print sizes, state and fingerprint."""
-    layout, fingerprint = reader.read_layout(path, AGAIN)
+    layout, fingerprint = reader.read_layout(path, TargetLayout, AGAIN)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     what = f"{layout.width} + {layout.height} bins" if layout.separate else f"{layout.height} x {layout.width} maps"
     say(f"{path}: {layout.people} people x {layout.views} views x {layout.keypoints} keypoints, {what}")
@@ -27,7 +28,7 @@ def info(path: Path, say: Callable[[str], None] = print) -> None:
 
 def verify(path: Path, say: Callable[[str], None] = print) -> None:
     """Print one line per problem; UserError if there is any."""
-    layout, _ = reader.read_layout(path, AGAIN)
+    layout, _ = reader.read_layout(path, TargetLayout, AGAIN)
     with progress(len(layout.files), f"verifying {path}", "files") as bar:
         found = reader.verify(path, functools.partial(bar.update, 1))
     for problem in found:

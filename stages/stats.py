@@ -13,7 +13,8 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from cache.reader import UNREADABLE, TargetStore, open_targets
+from cache.reader import UNREADABLE
+from cache.targets import TargetStore, open_targets
 from pipeline.errors import UserError, one_line
 from pipeline.outputs import keypoints
 from pipeline.people.people import People
@@ -217,7 +218,7 @@ def _view_0(store: TargetStore, name: str, rows: int) -> da.Array:
 
 
 def _array(store: TargetStore, name: str) -> zarr.Array:
-    array = store.group[name]
+    array = store.store.group[name]
     assert isinstance(array, zarr.Array)
     return array
 

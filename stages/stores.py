@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.reader import TargetStore, open_targets
+from cache.targets import TargetStore, open_targets
 from pipeline.errors import UserError
 from pipeline.people.manifest import Manifest, read_manifest
 from pipeline.people.people import People

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cache.reader import TargetStore, verify
+from cache.reader import verify
+from cache.targets import TargetStore
 from pipeline.errors import UserError
 from pipeline.labels.impair import with_noise, without_labels
 from pipeline.networks.run import Device

@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Le, MultipleOf
 
-from cache.layout import CHUNK, Layout, compressed_bytes, fingerprint_of
 from cache.lock import exclusive
 from cache.manifest import read_manifest as read_store_manifest
-from cache.reader import open_targets
+from cache.targets import CHUNK, TargetLayout, compressed_bytes, open_targets
 from cache.writer import finish, open_for_writing
 from pipeline.errors import UserError, one_line
 from pipeline.people.manifest import Manifest, read_manifest
@@ -55,7 +54,7 @@ class Work:
     people: People
     views: Views
     manifest: Manifest
-    layout: Layout
+    layout: TargetLayout
     path: Path
 
 
@@ -146,7 +145,7 @@ def _crew(
 def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, chosen: TeachSettings) -> Work:
     people = load_people(name, split)
     views = load_views(name, split, people)
-    layout = Layout(
+    layout = TargetLayout(
         len(people),
         len(views),
         len(teacher.spec.skeleton),
@@ -163,7 +162,7 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
 
 def _fingerprint(teacher: Teacher, crew: Crew, work: Work) -> dict[str, Any]:
     run_of = {"teacher": teacher.sha256, "provider": crew.provider, "precision": teacher.precision}
-    return fingerprint_of(work.layout, run_of | shown_to(teacher.spec, work.people, work.views, work.manifest))
+    return work.layout.fingerprint(run_of | shown_to(teacher.spec, work.people, work.views, work.manifest))
 
 
 def _written(teacher: Teacher, crew: Crew, work: Work) -> bool:

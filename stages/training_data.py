@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.layout import CHUNK
-from cache.reader import TargetStore
+from cache.targets import CHUNK, TargetStore
 from pipeline.crops import crop
 from pipeline.frames import Regions, compose, mirror
 from pipeline.people.people import People

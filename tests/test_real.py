@@ -9,7 +9,8 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from cache.reader import open_targets, verify
+from cache.reader import verify
+from cache.targets import open_targets
 from pipeline.errors import UserError
 from pipeline.networks.architectures import architecture, published_spec
 from pipeline.outputs import maps_and_scores

@@ -22,6 +22,17 @@ class TargetBlock:
     image_from_target: np.ndarray
     """float64 (P, V, 2, 3): target pixels, or bins, to image pixels."""
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By name, as a store has them."""
+        return {
+            **self.levels,
+            "peak": self.peak,
+            "score": self.score,
+            "image_from_target": self.image_from_target,
+            "person": self.person,
+        }
+
     def maps(self, people: int | slice | np.ndarray, views: int | slice) -> tuple[np.ndarray, ...]:
         """float32 maps (..., K, H, W) alone, or the distributions over bins (..., K, Wx) and (..., K, Hy)."""
         if "heatmaps" in self.levels:

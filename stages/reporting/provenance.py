@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.reader import read_layout
+from cache.targets import TargetLayout
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.report.figures import Table
@@ -84,7 +85,7 @@ def store_table(params: dict[str, Any], say: Say) -> Table:
 def _store(path: Path, teacher: str) -> list[str]:
     if not path.is_dir():
         raise UserError(f"{path}: no such target store: run `{teach_command(teacher)}`")
-    layout, fingerprint = read_layout(path, teach_command(teacher))
+    layout, fingerprint = read_layout(path, TargetLayout, teach_command(teacher))
     megabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
     target = f"{layout.height} x {layout.width}" + (" bins" if layout.separate else "")
     digests = [str(fingerprint.get(key, ""))[:DIGITS] for key in ("teacher", "people", "pictures")]

@@ -50,7 +50,9 @@ def written(
     with threads(count) as pool:
         try:
             for unit, block in blocks(teacher, units, batch, pool, turn):
-                writes.append((unit.in_use, pool.submit(write_boundary, unit.store, unit.layout, unit.boundary, block)))
+                writes.append(
+                    (unit.in_use, pool.submit(write_boundary, unit.store, unit.layout, unit.boundary, block.arrays))
+                )
                 while writes and (len(writes) > BLOCKS or writes[0][1].done()):
                     yield _result(writes.popleft())
         except Exception:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.layout import Layout
+from cache.targets import TargetLayout
 from pipeline.people.people import People
 from pipeline.views import Views
 
@@ -15,7 +15,7 @@ class Unit:
     """What has to be known to make one boundary of a store, on whichever machine."""
 
     store: Path
-    layout: Layout
+    layout: TargetLayout
     boundary: int
     images: Path
     """Picture folder."""
@@ -50,7 +50,7 @@ class Batch:
 
 def unit_of(
     store: Path,
-    layout: Layout,
+    layout: TargetLayout,
     boundary: int,
     images: Path,
     people: People,

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cache.layout import Layout, fingerprint_of
+from cache.targets import TargetLayout
 from cache.writer import finish, open_for_writing, write_boundary
 from pipeline.targets.block import TargetBlock
 
-LAYOUT = Layout(people=41, views=2, keypoints=3, height=4, width=5, boundary=16)
+LAYOUT = TargetLayout(people=41, views=2, keypoints=3, height=4, width=5, boundary=16)
 """Two whole boundaries and one of 9 people."""
 
 SEPARATE = replace(LAYOUT, height=6, separate=True)
@@ -19,11 +19,11 @@ SEPARATE = replace(LAYOUT, height=6, separate=True)
 IDS = 1000 + 3 * np.arange(LAYOUT.people)
 
 
-def fingerprint(layout: Layout = LAYOUT, **changes: Any) -> dict[str, Any]:
-    return fingerprint_of(layout, {"teacher": "a" * 64, "people": "b" * 64, **changes})
+def fingerprint(layout: TargetLayout = LAYOUT, **changes: Any) -> dict[str, Any]:
+    return layout.fingerprint({"teacher": "a" * 64, "people": "b" * 64, **changes})
 
 
-def content(rows: slice, layout: Layout = LAYOUT) -> TargetBlock:
+def content(rows: slice, layout: TargetLayout = LAYOUT) -> TargetBlock:
     """What the test stores hold in those rows."""
     row, view, keypoint = np.ogrid[rows.start : rows.stop, 0 : layout.views, 0 : layout.keypoints]
     first = row * 7 + view * 31 + keypoint * 5
@@ -45,12 +45,12 @@ def content(rows: slice, layout: Layout = LAYOUT) -> TargetBlock:
     )
 
 
-def write(path: Path, boundaries: list[int] | None = None, layout: Layout = LAYOUT, **changes: Any) -> str:
+def write(path: Path, boundaries: list[int] | None = None, layout: TargetLayout = LAYOUT, **changes: Any) -> str:
     """Open for writing, write what is pending (or only those boundaries, unfinished); the plan's reason."""
     marks = fingerprint(layout, **changes)
     plan = open_for_writing(path, layout, marks)
     for boundary in plan.pending if boundaries is None else boundaries:
-        write_boundary(path, layout, boundary, content(layout.rows(boundary), layout))
+        write_boundary(path, layout, boundary, content(layout.rows(boundary), layout).arrays)
     if boundaries is None:
         finish(path, layout, marks)
     return plan.reason

@@ -7,7 +7,8 @@ import pytest
 
 from cache.layout import metadata_documents
 from cache.manifest import Problem
-from cache.reader import open_targets, verify
+from cache.reader import verify
+from cache.targets import open_targets
 from cache.writer import open_for_writing
 from pipeline.errors import UserError
 from tests.cache.stores import LAYOUT, SEPARATE, fingerprint, write

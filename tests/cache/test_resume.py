@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cache.layout import metadata_documents
-from cache.reader import open_targets, verify
+from cache.reader import verify
+from cache.targets import open_targets
 from cache.writer import open_for_writing, write_boundary
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
@@ -78,7 +79,7 @@ def test_data_without_done_is_replaced_not_trusted(tmp_path, undisturbed):
     """The killed writer had written other bytes than it should have: nothing of them stays."""
     path = tmp_path / "a.zarr"
     write(path, boundaries=[0])
-    write_boundary(path, LAYOUT, 1, content(slice(17, 33)))
+    write_boundary(path, LAYOUT, 1, content(slice(17, 33)).arrays)
     (path / "done/c/1").unlink()
     write(path)
     assert tree(path) == undisturbed

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import zarr
 
-from cache.layout import TARGETS_VERSION, Layout, compressed_bytes
 from cache.manifest import read_manifest
-from cache.reader import is_complete, open_targets
+from cache.reader import is_complete
+from cache.targets import TargetLayout, compressed_bytes, open_targets
 from cache.writer import finish, open_for_writing, write_boundary
 from pipeline.errors import UserError
 from pipeline.targets.block import TargetBlock
@@ -98,7 +98,7 @@ def test_maps_of_stored_heatmaps():
 def test_boundaries_of_the_layout():
     assert LAYOUT.boundaries == 3
     assert [LAYOUT.rows(b) for b in range(3)] == [slice(0, 16), slice(16, 32), slice(32, 41)]
-    assert Layout(32, 1, 1, 1, 1, boundary=16).boundaries == 2
+    assert TargetLayout(32, 1, 1, 1, 1, boundary=16).boundaries == 2
     assert LAYOUT.shard_files(2) == [
         "heatmaps/c/2/0/0/0/0",
         "peak/c/2/0/0",
@@ -123,7 +123,7 @@ def test_a_finished_store_has_exactly_the_files_of_its_manifest(either):
 def test_every_array_says_its_unit(either):
     layout, store = either
     made = {document.parent.name for document in store.path.glob("*/zarr.json")}
-    assert set(store.group.attrs["units"]) == made == set(layout.arrays())
+    assert set(store.store.group.attrs["units"]) == made == set(layout.arrays())
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_stored_bytes_are_pinned(tmp_path, layout, pinned):
     write(tmp_path / "a.zarr", layout=layout)
     files = read_manifest(tmp_path / "a.zarr")["files"]
     digest = hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
-    assert (TARGETS_VERSION, digest) == (2, pinned), (
-        "the bytes of a store have changed for the same input: raise cache.layout.TARGETS_VERSION and pin the new digest here"
+    assert (TargetLayout.VERSION, digest) == (2, pinned), (
+        "the bytes of a store have changed for the same input: raise cache.layout.TargetLayout.VERSION and pin the new digest here"
     )
 
 
@@ -160,7 +160,7 @@ def test_finish_wants_every_boundary(tmp_path):
 @pytest.mark.parametrize("separate", [False, True])
 def test_all_zero_people_are_written_too(tmp_path, separate):
     """A chunk of zeros equals the fill value; Zarr would leave it out unless told."""
-    layout = Layout(people=5, views=1, keypoints=1, height=2, width=2, boundary=16, separate=separate)
+    layout = TargetLayout(people=5, views=1, keypoints=1, height=2, width=2, boundary=16, separate=separate)
     path = tmp_path / "zero.zarr"
     zero = TargetBlock(
         np.arange(5),
@@ -170,13 +170,13 @@ def test_all_zero_people_are_written_too(tmp_path, separate):
         np.zeros((5, 1, 2, 3)),
     )
     open_for_writing(path, layout, fingerprint())
-    write_boundary(path, layout, 0, zero)
+    write_boundary(path, layout, 0, zero.arrays)
     assert all((path / file).is_file() for file in layout.files)
 
 
 def test_boundaries_written_at_once_are_all_there(tmp_path):
     """All zeros, which Zarr leaves out where a thread takes the setting from another; twice as many threads as boundaries of each store."""
-    layout = Layout(people=64, views=1, keypoints=2, height=3, width=3, boundary=16)
+    layout = TargetLayout(people=64, views=1, keypoints=2, height=3, width=3, boundary=16)
     zero = [np.zeros((16, 1, 2), np.float16)] * 2
     stores = [tmp_path / f"{n}.zarr" for n in range(8)]
 
@@ -184,7 +184,7 @@ def test_boundaries_written_at_once_are_all_there(tmp_path):
         block = TargetBlock(
             np.zeros(16, np.int64), {"heatmaps": np.zeros((16, 1, 2, 3, 3), np.uint8)}, *zero, np.zeros((16, 1, 2, 3))
         )
-        write_boundary(path, layout, boundary, block)
+        write_boundary(path, layout, boundary, block.arrays)
 
     for path in stores:
         open_for_writing(path, layout, fingerprint(layout))
@@ -203,7 +203,7 @@ def test_compressed_bytes_are_about_those_on_disk(store):
 
 def test_compressed_bytes_of_bins_are_about_those_on_disk(tmp_path):
     """The same of 384 and 512 bins of noise, which does not compress: 896 bytes a keypoint, an index and 5 bytes a chunk."""
-    layout = Layout(people=41, views=2, keypoints=3, height=512, width=384, boundary=16, separate=True)
+    layout = TargetLayout(people=41, views=2, keypoints=3, height=512, width=384, boundary=16, separate=True)
     random, path = np.random.default_rng(0), tmp_path / "bins.zarr"
     levels = {name: random.integers(0, 256, (41, 2, 3, *tail), dtype=np.uint8) for name, tail in layout.targets.items()}
     small = [np.zeros((41, 2, 3), np.float16)] * 2
@@ -212,7 +212,7 @@ def test_compressed_bytes_of_bins_are_about_those_on_disk(tmp_path):
         rows = layout.rows(boundary)
         part = {name: values[rows] for name, values in levels.items()}
         block = TargetBlock(IDS[rows], part, *(values[rows] for values in small), np.zeros((41, 2, 2, 3))[rows])
-        write_boundary(path, layout, boundary, block)
+        write_boundary(path, layout, boundary, block.arrays)
     shards = sum((path / file).stat().st_size for file in layout.files if file[:2] in ("x/", "y/"))
     estimate = compressed_bytes(levels)
     assert estimate == pytest.approx(41 * 2 * 3 * 896, rel=0.001)
@@ -277,8 +277,8 @@ def test_open_refuses_a_manifest_of_another_run(tmp_path):
 
 
 def test_open_refuses_another_version(tmp_path):
-    write(tmp_path / "a.zarr", targets_version=TARGETS_VERSION + 1)
+    write(tmp_path / "a.zarr", version=TargetLayout.VERSION + 1)
     with pytest.raises(
-        UserError, match="expected pose-fusion targets of version 2, found pose-fusion targets of version 3"
+        UserError, match="expected pose-fusion targets of version 3, found pose-fusion targets of version 4"
     ):
         open_targets(tmp_path / "a.zarr", AGAIN)

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from cache.manifest import NAME
-from cache.reader import TargetStore, open_targets, verify
+from cache.reader import verify
+from cache.targets import TargetStore, open_targets
 from cache.writer import open_for_writing
 from pipeline.errors import UserError
 from pipeline.targets.block import TargetBlock
@@ -96,7 +97,7 @@ def answer(store: Path, place: Place, written: TargetBlock, opened: TargetStore,
         named = [problem.file for problem in verify(store)] == [place.file]
         if not ask:
             return Answer(named, None, None)
-        fresh = TargetStore(opened.path, opened.layout, opened.fingerprint, opened.group)
+        fresh = TargetStore(opened.store)
         return Answer(named, _opened_and_read(store, written), _read(fresh, written))
 
 

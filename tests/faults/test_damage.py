@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cache.reader import open_targets
+from cache.targets import open_targets
 from pipeline.errors import UserError
 from pipeline.training.trainer import Trainer
 from stages import distill, inspect, student_task, teach

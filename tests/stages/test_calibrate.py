@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.reader import open_targets
+from cache.targets import open_targets
 from pipeline.errors import UserError
 from pipeline.people.table import write_people
 from pipeline.skeletons import COCO17

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.layout import Layout, fingerprint_of
+from cache.targets import TargetLayout
 from cache.writer import finish, open_for_writing, write_boundary
 from pipeline.errors import UserError
 from pipeline.spec import parse_spec, spec_values
@@ -25,9 +25,9 @@ def make_store(teacher: str, points: np.ndarray, boundary: int = 16, simcc: bool
     nose, and all others at its place; confidence (row + view) / 64, cut to 1."""
     people = load_people("coco", "train")
     spec = parse_spec({**PARAMS["teachers"]["tiny"], "affine": "classic", "kind": "simcc" if simcc else "heatmap"}, "")
-    layout = Layout(len(people), VIEWS, KEYPOINTS, WH[1], WH[0], boundary, separate=simcc)
+    layout = TargetLayout(len(people), VIEWS, KEYPOINTS, WH[1], WH[0], boundary, separate=simcc)
     path = Path(PLACE.format(teacher))
-    marks = fingerprint_of(layout, {"spec": spec_values(spec)})
+    marks = layout.fingerprint({"spec": spec_values(spec)})
     open_for_writing(path, layout, marks)
     for number in range(layout.boundaries):
         rows = np.arange(len(people))[layout.rows(number)]
@@ -57,7 +57,7 @@ def make_store(teacher: str, points: np.ndarray, boundary: int = 16, simcc: bool
                 np.ones(head, np.float16),
                 (score * used[:, None, None]).astype(np.float16),
                 affine,
-            ),
+            ).arrays,
         )
     finish(path, layout, marks)
     return path

@@ -17,9 +17,9 @@ import pytest
 from onnx import TensorProto
 from onnx.external_data_helper import set_external_data
 
-from cache.layout import Layout
 from cache.lock import exclusive
-from cache.reader import open_targets, verify
+from cache.reader import verify
+from cache.targets import TargetLayout, open_targets
 from pipeline.errors import UserError
 from pipeline.people.table import write_people
 from pipeline.spec import parse_spec, spec_values
@@ -42,7 +42,7 @@ from tests.fixtures import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, VALIDATION = Path("data/targets/tiny/coco-train.zarr"), Path("data/targets/tiny/coco-validation.zarr")
-LAYOUT = Layout(people=42, views=2, keypoints=17, height=TARGET_WH[1], width=TARGET_WH[0], boundary=16)
+LAYOUT = TargetLayout(people=42, views=2, keypoints=17, height=TARGET_WH[1], width=TARGET_WH[0], boundary=16)
 
 
 def taught(changed: dict | None = None, **options) -> list[str]:

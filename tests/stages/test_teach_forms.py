@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cache.reader import open_targets, verify
+from cache.reader import verify
+from cache.targets import open_targets
 from pipeline.errors import UserError
 from pipeline.outputs import maps_and_scores
 from pipeline.skeletons import COCO17

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from cache.layout import Layout
+from cache.targets import TargetLayout
 from cache.writer import open_for_writing
 from pipeline.errors import UserError
 from pipeline.teachers.session import open_teacher
@@ -65,7 +65,7 @@ def units(path=Path("some.zarr")):
     """Of the training people, at boundaries of 16."""
     people = load_people("coco", "train")
     views = load_views("coco", "train", people)
-    layout = Layout(len(people), len(views), 17, TARGET_WH[1], TARGET_WH[0], boundary=16)
+    layout = TargetLayout(len(people), len(views), 17, TARGET_WH[1], TARGET_WH[0], boundary=16)
     open_for_writing(path, layout, fingerprint(layout))
     return [unit_of(path, layout, b, Path("pictures"), people, views) for b in range(layout.boundaries)]
 
