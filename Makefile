@@ -1,11 +1,12 @@
 # `make repro`: the whole line on the built-in sample. `make test`: the tests. `make experiment`: the comparison of
-# experiments/arms.yaml, after the line. All install what they need into .venv first.
+# experiments/arms.yaml, after the line. `make bench`, `make faults`: what the pages in docs/ say was measured. All install what
+# they need into .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test experiment faults lock clean
+.PHONY: repro test bench experiment faults lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -14,7 +15,11 @@ test: .venv/installed
 	ruff check
 	ruff format --check
 	mypy
-	pytest -n auto
+	pytest -n auto --dist worksteal
+
+# What the speeds in README.md and docs/scale.md are measured with; wants a machine of its own, 15 minutes.
+bench: .venv/installed
+	python -m benchmarks
 
 # Long ones, beside the tests: kills, flipped bits, the same again and again. docs/faults.md has the figures.
 faults: .venv/installed

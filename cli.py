@@ -13,13 +13,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Pose Fusion: one 2-D human pose student from several datasets' teachers, each of which looks at every picture once.",
-    epilog="`dvc repro` runs data sample, prepare, fit, teach, distill, evaluate, export and report. Settings: params.yaml.",
+    epilog="`dvc repro` runs data sample, prepare, crops, fit, teach, distill, evaluate, export and report. Settings: params.yaml.",
 )
 data = typer.Typer(no_args_is_help=True, help="The built-in sample, and the published datasets.")
 teacher = typer.Typer(
     no_args_is_help=True, help="Get teachers, and find out whether they are right before the long run."
 )
-cache = typer.Typer(no_args_is_help=True, help="Look into target stores.")
+cache = typer.Typer(no_args_is_help=True, help="Look into stores of targets and crops.")
 experiment = typer.Typer(
     no_args_is_help=True, help="The comparison of experiments/arms.yaml: what distilling gives, and what it costs."
 )
@@ -43,7 +43,10 @@ MirrorOption = Annotated[
         show_default=False,
     ),
 ]
-StorePath = Annotated[Path, typer.Argument(help="A store, like data/targets/coco/coco-train.zarr.", show_default=False)]
+StorePath = Annotated[
+    str,
+    typer.Argument(help="Like data/targets/coco/coco-train.zarr, data/crops/coco.zarr or s3://...", show_default=False),
+]
 ResumeOption = Annotated[
     bool,
     typer.Option("--resume", help="Go on from the checkpoint even if settings, inputs or code have changed since."),
@@ -92,6 +95,15 @@ def prepare(dataset: Annotated[str | None, typer.Option(help="Only this dataset.
     from stages.params import load_params
 
     prepare.run(load_params(), dataset)
+
+
+@app.command()
+def crops() -> None:
+    """The part of each picture that a person's views show, as a JPEG of its own, so that distilling opens no picture. Resumes."""
+    from stages import crops
+    from stages.params import load_params
+
+    crops.run(load_params())
 
 
 @app.command()
@@ -427,7 +439,7 @@ def teacher_spec(path: Annotated[Path, typer.Argument(help="An ONNX file.", show
 
 @cache.command("info")
 def cache_info(path: StorePath) -> None:
-    """What a target store holds and what it was made from."""
+    """What a store holds and what it was made from."""
     from stages import inspect
 
     inspect.info(path)
@@ -435,7 +447,7 @@ def cache_info(path: StorePath) -> None:
 
 @cache.command("verify")
 def cache_verify(path: StorePath) -> None:
-    """Check every file of a target store against its manifest; exit 1 if anything is damaged, missing, swapped or foreign."""
+    """Check every file of a store against its manifest; exit 1 if anything is damaged, missing, swapped or foreign."""
     from stages import inspect
 
     inspect.verify(path)

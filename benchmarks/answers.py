@@ -26,7 +26,7 @@ def answering(params: dict[str, Any], kind: str) -> Iterator[tuple[dict[str, Any
         entry = entry | {"kind": kind, "onnx": "maps.onnx"}
         del entry["factor"]
         _save_maps(Path("maps.onnx"))
-    answers = _answers(kind)
+    answers = raw_answers(kind)
 
     def run(opened: object, inputs: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
         if len(inputs) > CROPS:
@@ -37,8 +37,8 @@ def answering(params: dict[str, Any], kind: str) -> Iterator[tuple[dict[str, Any
         yield params | {"teachers": {"answering": entry}}, "answering"
 
 
-def _answers(kind: str) -> list[np.ndarray]:
-    """Gaussians around places of their own."""
+def raw_answers(kind: str) -> list[np.ndarray]:
+    """Outputs of a teacher of that kind for CROPS crops: Gaussians around places of their own."""
     random = np.random.default_rng(0)
     width, height = spec_of().input_wh
 

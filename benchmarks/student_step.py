@@ -3,22 +3,28 @@
     python -m benchmarks.student_step --network rtmpose-s --device cpu
 
 Draws people, lets two RTMPose-m of random weights teach them, then times the steps that `pipeline distill` takes, turn by turn:
-reading, cropping, resampling, augmenting, forward, backward, optimiser. Prints JSON. Run it on a machine that does nothing else.
+reading, cropping, resampling, augmenting, forward, backward, optimiser. Counts the teachers' forward passes: offline every person in every
+view once, online every crop of every step. Writes JSON and a plot to results/benchmarks. Run it on a machine that does nothing else.
 """
 
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
 from benchmarks.drawn import SIDE, empty_folder
-from benchmarks.machine import machine
+from benchmarks.machine import RESULTS, machine, write
 from pipeline.networks.architectures import architecture, published_spec
 from pipeline.networks.build import Network
 from pipeline.networks.export import export_onnx
@@ -35,9 +41,12 @@ from stages.training_data import Loader
 TEACHERS = {"coco": (COCO17, (192, 256)), "mpii": (MPII16, (256, 256))}
 """The paper's: skeleton and input, width first."""
 
+VIEWS = 2
+MEMORY, STORES, ONLINE = "tensors in memory", "from the stores", "two RTMPose-m online"
+
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--network", choices=[name for name in get_args(Network) if name != "pyramid"], default="rtmpose-s"
@@ -48,9 +57,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="timed a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
+    out = chosen.out.absolute()
     with empty_folder():
-        params = _project(chosen)
+        params, teaching = _project(chosen)
         device = torch_device(chosen.device)
         cached = task_of(params, "step", Arm(["coco", "mpii"], list(TEACHERS)), 0, chosen.device)
         online = task_of(params, "step", Arm(["coco", "mpii"], list(TEACHERS), "online"), 0, chosen.device)
@@ -68,22 +79,41 @@ def main() -> None:
             cores.append(chosen.steps * chosen.batch / busy)
     found = {
         "machine": machine() | {"threads": torch.get_num_threads()},
+        "command": " ".join(["python -m benchmarks.student_step", *sys.argv[1:]]),
         "student": f"{chosen.network}, 256 x 192, batch {chosen.batch}, {training._manner(trainer)}, {chosen.workers} workers",
         "seconds a step": {
-            "tensors in memory": [round(each, 4) for each in memory],
-            "from the stores": [round(each, 4) for each in cache],
-            "two RTMPose-m online": [round(each, 4) for each in run],
+            MEMORY: [round(each, 4) for each in memory],
+            STORES: [round(each, 4) for each in cache],
+            ONLINE: [round(each, 4) for each in run],
         },
         "from the stores over in memory": _ratio(cache, memory),
         "online over in memory": _ratio(run, memory),
         "loader alone, people a second": round(statistics.median(people), 1),
         "loader alone, people a second and core": round(statistics.median(cores), 1),
+        "teacher passes": _passes(
+            loader.people, chosen.batch, teaching, statistics.median(run) - statistics.median(cache)
+        ),
     }
+    print(write("student_step", found, out))
+    print(_plot(found, out / "student_step.png"))
     print(json.dumps(found, indent=1))
 
 
-def _project(chosen: argparse.Namespace) -> dict[str, Any]:
-    """A project folder with drawn people, both teachers' files and their stores; its parameters."""
+def _passes(people: int, batch: int, teaching: float, saved: float) -> dict[str, Any]:
+    """Of both teachers: what stage one takes once and for all, and what a step takes online; `saved` are seconds a step."""
+    offline, online = people * VIEWS * len(TEACHERS), batch * len(TEACHERS)
+    return {
+        "offline, people x views x teachers, once": offline,
+        "online, batch x teachers, every step": online,
+        "online has made as many after, steps": round(offline / online, 1),
+        "online has made as many after, rounds over the people": VIEWS,
+        "stage one, seconds": round(teaching, 1),
+        "stage one has paid after, steps": round(teaching / saved, 1) if saved > 0 else None,
+    }
+
+
+def _project(chosen: argparse.Namespace) -> tuple[dict[str, Any], float]:
+    """A project folder with drawn people, both teachers' files and their stores: its parameters, and the seconds the stores took."""
     sample.run(sample.SampleSettings(folder="sample", size=SIDE, train=chosen.pictures, test=1))
     datasets, teachers = {}, {}
     parts = {"coco": ("person_keypoints_train.json", "coco/train"), "mpii": ("mpii_train.json", "mpii/images")}
@@ -99,7 +129,7 @@ def _project(chosen: argparse.Namespace) -> dict[str, Any]:
     params = {
         "seed": 0,
         "datasets": datasets,
-        "prepare": {"validation": 0, "views": 2},
+        "prepare": {"validation": 0, "views": VIEWS},
         "teachers": teachers,
         "distill": {
             "network": chosen.network,
@@ -110,9 +140,10 @@ def _project(chosen: argparse.Namespace) -> dict[str, Any]:
         },
     }
     prepare.run(params, say=_silently)
+    start = time.perf_counter()
     for name in TEACHERS:
         teach.run(params, name, chosen.device, check=False, say=_silently)
-    return params
+    return params, time.perf_counter() - start
 
 
 def _batches(task: training.Task, loader: Loader, steps: int, device: torch.device) -> Iterator[TrainingBatch]:
@@ -142,6 +173,24 @@ def _silently(line: str) -> None:
 
 def _ratio(ones: list[float], others: list[float]) -> float:
     return round(statistics.median(one / other for one, other in zip(ones, others, strict=True)), 3)
+
+
+def _plot(found: dict[str, Any], path: Path) -> Path:
+    """Seconds of a step, one dot a round, and the teachers' passes over the rounds of a training."""
+    figure, (steps, passes) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for name, values in found["seconds a step"].items():
+        steps.bar(name, statistics.median(values), color="tab:gray" if name == MEMORY else "tab:blue")
+        steps.scatter([name] * len(values), values, color="black", s=12, zorder=2)
+    steps.set_title(f"seconds a step: {found['student']}", fontsize="small")
+    once = found["teacher passes"]["offline, people x views x teachers, once"]
+    rounds = np.arange(1, 211)
+    passes.plot(rounds, np.full(len(rounds), once), label=f"offline, {VIEWS} views")
+    passes.plot(rounds, rounds * once / VIEWS, label="online")
+    passes.set(xscale="log", yscale="log", xlabel="rounds over the people", title="teachers' forward passes")
+    passes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
 
 
 if __name__ == "__main__":

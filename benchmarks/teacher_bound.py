@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument("--pictures", type=int, default=150, help="about 1.7 people each, four views of every person")
     parser.add_argument("--batch", type=int, default=session.BATCH)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="40 pictures, two rounds: to see that it works")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)

@@ -42,6 +42,11 @@ class Layout(ABC):
         """Name to array; among them `person`, the ids, and last `done`, which says of each row that its data is on disk."""
 
     @property
+    @abstractmethod
+    def description(self) -> str:
+        """What it holds, in a few words."""
+
+    @property
     def boundaries(self) -> int:
         return math.ceil(self.people / self.boundary)
 

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from pipeline.errors import UserError
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold `<path>.lock` while inside; UserError names the process that has it."""
+def exclusive(path: Path, passing: bool = False) -> Iterator[None]:
+    """Hold `<path>.lock` while inside; UserError names the process that has it. `passing`: that file goes again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_name(path.name + ".holder")
     lock = FileLock(path.with_name(path.name + ".lock"))
@@ -28,4 +28,7 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
+        if passing:
+            with suppress(OSError):  # where an open file cannot be removed
+                os.unlink(lock.lock_file)
         lock.release()

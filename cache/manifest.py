@@ -4,11 +4,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cache.layout import Layout, canonical, metadata_documents
-from pipeline.files import sha256, write_atomically
+from cache.place import Place, Where, place_of
 
 NAME = "manifest.json"
 
@@ -24,18 +23,18 @@ class Problem:
         return f"{self.file}: {self.what}"
 
 
-def write_manifest(path: Path, layout: Layout, fingerprint: dict[str, Any]) -> None:
+def write_manifest(place: Place, layout: Layout, fingerprint: dict[str, Any]) -> None:
     """Hash every file of a store whose boundaries are all done, and write the manifest."""
     files = [*metadata_documents(layout, fingerprint), *layout.files]
-    body = {"fingerprint": fingerprint, "files": {file: sha256(path / file) for file in files}}
+    body = {"fingerprint": fingerprint, "files": dict(zip(files, place.digests(files), strict=True))}
     document = {**body, "digest": hashlib.sha256(canonical(body)).hexdigest()}
-    write_atomically(path / NAME, json.dumps(document, indent=1).encode())
+    place.write(NAME, json.dumps(document, indent=1).encode())
 
 
-def read_manifest(path: Path) -> dict[str, Any] | None:
+def read_manifest(path: Where) -> dict[str, Any] | None:
     """The manifest of a store, None where it is absent or is not what was once written."""
     try:
-        document = json.loads((path / NAME).read_bytes())
+        document = json.loads(place_of(path).read(NAME))
         body = {"fingerprint": document["fingerprint"], "files": document["files"]}
         whole = (
             document.keys() == {"fingerprint", "files", "digest"}
@@ -46,24 +45,23 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     return document if whole else None
 
 
-def problems(path: Path, files: dict[str, str], advance: Callable[[], object] = int) -> list[Problem]:
-    """What differs between the files on disk and the manifest's `files`: missing, damaged, swapped or foreign ones.
+def problems(place: Place, files: dict[str, str], advance: Callable[[], object] = int) -> list[Problem]:
+    """What differs between the files there are and the manifest's `files`: missing, damaged, swapped or foreign ones.
 
     `advance` is called after each file.
     """
     found = []
     owner = {digest: file for file, digest in files.items()}
+    present = place.sizes()
+    actual = place.digests([file for file in files if file in present])
     for file, digest in files.items():
-        advance()
-        if not (path / file).is_file():
+        if file not in present:
             found.append(Problem(file, "missing"))
-            continue
-        actual = sha256(path / file)
-        if actual != digest:
+        elif (other := next(actual)) != digest:
             found.append(
-                Problem(file, f"swapped: holds the content of {owner[actual]}" if actual in owner else "damaged")
+                Problem(file, f"swapped: holds the content of {owner[other]}" if other in owner else "damaged")
             )
-    present = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+        advance()
     found.extend(
         Problem(file, "foreign: not part of this store")
         for file in sorted(present)

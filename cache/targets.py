@@ -1,6 +1,7 @@
 """Target stores: what a teacher said of every person in every view. Their arrays, and reading them."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,21 @@ import numpy as np
 from numcodecs.zstd import Zstd
 
 from cache.layout import ZSTD_LEVEL, Array, Layout
+from cache.place import Where
 from cache.reader import Store, open_store
+from cache.shards import read_chunk
 from pipeline.targets.block import TargetBlock
 
 BOUNDARIES_IN_MEMORY = 1024
 
-CHUNK = 16
+CHUNK = 64
 """People of one view that are compressed, and read, as one."""
+SMALLEST_CHUNK = 16
+"""Divides every boundary, which CHUNK need not."""
 
 UNITS = {
-    "heatmaps": "map over its own peak, 0-255; below 2 % of the peak is 0",
-    "x": "SimCC: distribution over bins from left to right, over its own peak, 0-255; below 2 % of the peak is 0",
+    "heatmaps": "map over its own peak, 0-255; in seven steps below 128 and zero below 5 but around the peak",
+    "x": "SimCC: distribution over bins from left to right, over its own peak, 0-255, in steps as maps are",
     "y": "SimCC: the same from top to bottom",
 }
 
@@ -44,15 +49,25 @@ class TargetLayout(Layout):
     separate: bool = False
 
     @property
+    def description(self) -> str:
+        what = f"{self.width} + {self.height} bins" if self.separate else f"{self.height} x {self.width} maps"
+        return f"{self.people} people x {self.views} views x {self.keypoints} keypoints, {what}"
+
+    @property
     def targets(self) -> dict[str, tuple[int, ...]]:
         """Names of the arrays of levels, and what one target of each is."""
         return {"x": (self.width,), "y": (self.height,)} if self.separate else {"heatmaps": (self.height, self.width)}
+
+    @property
+    def at_once(self) -> int:
+        """People of a chunk: fewer than `chunk` where that does not divide a boundary."""
+        return math.gcd(self.chunk, self.boundary)
 
     def arrays(self) -> dict[str, Array]:
         """Levels in chunks of one view; the rest is small."""
         of_each = (self.views, self.keypoints)
         levels = {
-            name: Array("uint8", (*of_each, *tail), UNITS[name], (self.chunk, 1, self.keypoints, *tail))
+            name: Array("uint8", (*of_each, *tail), UNITS[name], (self.at_once, 1, self.keypoints, *tail))
             for name, tail in self.targets.items()
         }
         return {
@@ -86,7 +101,7 @@ class TargetStore:
     store: Store[TargetLayout]
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Where:
         return self.store.path
 
     @property
@@ -98,11 +113,28 @@ class TargetStore:
         return self.store.fingerprint
 
     def read(self, rows: slice, view: int | None = None) -> TargetBlock:
-        """Targets of a run of people: of one view (V = 1 in the block) or of all; fastest along chunk borders."""
+        """Targets of a run of people: of one view (V = 1 in the block) or of all. A chunk of one view is read fastest, and is read-only."""
         views = slice(None) if view is None else slice(view, view + 1)
-        levels = {name: self.store.values(name, (rows, views)) for name in self.layout.targets}
+        whole = rows.start % self.layout.at_once == 0 and rows.stop == min(
+            rows.start + self.layout.at_once, self.layout.people
+        )
+        if isinstance(self.path, Path) and view is not None and whole:
+            levels = {name: self._chunk(self.path, name, rows, view) for name in self.layout.targets}
+        else:
+            levels = {name: self.store.values(name, (rows, views)) for name in self.layout.targets}
         person, *small = self._light(rows)
         return TargetBlock(person, levels, *(values[:, views] for values in small))
+
+    def _chunk(self, path: Path, name: str, rows: slice, view: int) -> np.ndarray:
+        """Levels (P, 1, K, ...) of the people of one chunk."""
+        layout, tail = self.layout, self.layout.targets[name]
+        boundary, inside = divmod(rows.start, layout.boundary)
+        shard = path.joinpath(name, "c", str(boundary), *"00", *("0" for _ in tail))
+        chunks, number = layout.boundary // layout.at_once, inside // layout.at_once
+        with self.store.reading(rows):
+            decoded = read_chunk(shard, chunks * layout.views, number * layout.views + view)
+            levels = np.frombuffer(decoded, np.uint8).reshape(layout.at_once, 1, layout.keypoints, *tail)
+        return levels[: rows.stop - rows.start]
 
     def _light(self, rows: slice) -> list[np.ndarray]:
         """The arrays beside the levels; a boundary that was read lately is still in memory."""
@@ -124,6 +156,6 @@ class TargetStore:
         return tuple(self.store.values(name, rows) for name in ("person", "peak", "score", "image_from_target"))
 
 
-def open_targets(path: Path, again: str, person: np.ndarray | None = None) -> TargetStore:
+def open_targets(path: Where, again: str, person: np.ndarray | None = None) -> TargetStore:
     """Open a complete target store, see `cache.reader.open_store`."""
     return TargetStore(open_store(path, TargetLayout, again, person))

@@ -149,7 +149,7 @@ def _zip_members(archive: Path) -> Generator[Member, None, None]:
             if info.header_offset < 0:
                 raise ValueError("a place below zero")
             kind = MODES.get(stat.S_IFMT(info.external_attr >> 16), "a special file")
-            if kind == FILE and info.is_dir():
+            if kind == FILE and info.filename.endswith("/"):  # which may be empty, unlike what `is_dir` expects
                 kind = FOLDER
             if info.flag_bits & 1:
                 kind = "an encrypted file"

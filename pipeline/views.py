@@ -25,6 +25,9 @@ SHIFT_PROBABILITY, SHIFT = 0.3, 0.16
 HALF_BODY_PROBABILITY, HALF_BODY_MARGIN = 0.3, 1.2
 HALF_BODY_MIN_KEYPOINTS = 8
 
+DRAWS = np.dtype((np.float64, 6))
+"""Of one view."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -75,10 +78,10 @@ def draw_views(people: People, count: int, seed: int, limit: float = ROTATION) -
     center = np.repeat(plain.center[:, None], count, axis=1)
     size = np.repeat(plain.size[:, None], count, axis=1).clip(1.0)
     rotation = np.zeros((len(people), count))
-    for row in range(len(people)):
-        for view in range(1, count):
-            random = np.random.default_rng(np.random.SeedSequence([seed, int(people.person[row]), view]))
-            center[row, view], size[row, view], rotation[row, view] = draw_view(people, row, kinds[view], random, limit)
+    for view in range(1, count):
+        drawn = (_draw(_stream(seed, person, view)) for person in people.person.tolist())
+        draws = np.fromiter(drawn, DRAWS, len(people))
+        center[:, view], size[:, view], rotation[:, view] = _moved(people, slice(None), kinds[view], draws, limit)
     return Views(people.person, kinds, center, size, rotation)
 
 
@@ -86,30 +89,52 @@ def draw_view(
     people: People, row: int, kind: str, random: np.random.Generator, limit: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Centre (2,), size (2,) and rotation in degrees of one view of a kind other than plain, in image pixels."""
-    center, size = people.box[row, :2] + people.box[row, 2:] / 2, people.box[row, 2:].clip(1.0)
-    keypoints, labelled = people.keypoints[row], people.labelled[row]
+    draws = np.array([_draw(random)])
+    center, size, rotation = _moved(people, slice(row, row + 1), kind, draws, limit)
+    return center[0], size[0], float(rotation[0])
+
+
+def _stream(seed: int, person: int, view: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, person, view]))
+
+
+def _draw(random: np.random.Generator) -> tuple[float, ...]:
+    """What chance says of one view: half body or not, of the upper or the lower half, and bells of scale, rotation and shift in x and y."""
     half = random.random() < HALF_BODY_PROBABILITY
     of_upper = random.random() < 0.5
     scale = _bell(random)
     turn = _bell(random) if random.random() < ROTATION_PROBABILITY else 0.0
-    shift = np.array([_bell(random), _bell(random)]) if random.random() < SHIFT_PROBABILITY else np.zeros(2)
-    if kind == STRONG and half and labelled.sum() >= HALF_BODY_MIN_KEYPOINTS:
-        upper = people.skeleton.upper_body
-        chosen = keypoints[labelled & (upper if of_upper else ~upper)]
-        if len(chosen) >= 2:
-            low, high = chosen.min(axis=0), chosen.max(axis=0)
-            center = (low + high) / 2
-            size = np.maximum((high - low) * HALF_BODY_MARGIN, size.max() * 0.2)
-    low_scale, high_scale = SCALE[kind]
-    factor = 1 + scale * ((high_scale - low_scale) / 2)
-    if kind == STRONG:
-        center = center + shift * SHIFT * size
-    return center, size * factor, turn * limit * (1 if kind == STRONG else WEAK_ROTATION)
+    shift = (_bell(random), _bell(random)) if random.random() < SHIFT_PROBABILITY else (0.0, 0.0)
+    return half, of_upper, scale, turn, *shift
 
 
 def _bell(random: np.random.Generator) -> float:
     """A normal draw of standard deviation one half, cut to -1..1."""
-    return float(np.clip(random.normal(0.0, 0.5), -1.0, 1.0))
+    return min(max(random.normal(0.0, 0.5), -1.0), 1.0)
+
+
+def _moved(
+    people: People, rows: slice, kind: str, draws: np.ndarray, limit: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres (N, 2), sizes (N, 2) and rotations (N,) of one view of each of the people in `rows`, of what was drawn (N, 6) for them."""
+    box, labelled = people.box[rows], people.labelled[rows]
+    center, size = box[:, :2] + box[:, 2:] / 2, box[:, 2:].clip(1.0)
+    half, of_upper, scale, turn, *shift = draws.T
+    if kind == STRONG:
+        halved = np.flatnonzero((half == 1) & (labelled.sum(axis=1) >= HALF_BODY_MIN_KEYPOINTS))
+        if len(halved):
+            of_half = labelled[halved] & (people.skeleton.upper_body == (of_upper[halved, None] == 1))
+            several = of_half.sum(axis=1) >= 2
+            halved, of_half = halved[several], of_half[several, :, None]
+            keypoints = people.keypoints[rows][halved]
+            low = np.where(of_half, keypoints, np.inf).min(axis=1)
+            high = np.where(of_half, keypoints, -np.inf).max(axis=1)
+            center[halved] = (low + high) / 2
+            size[halved] = np.maximum((high - low) * HALF_BODY_MARGIN, size[halved].max(axis=1, keepdims=True) * 0.2)
+        center = center + np.stack(shift, axis=1) * SHIFT * size
+    low_scale, high_scale = SCALE[kind]
+    factor = 1 + scale * ((high_scale - low_scale) / 2)
+    return center, size * factor[:, None], turn * limit * (1 if kind == STRONG else WEAK_ROTATION)
 
 
 def write_views(views: Views, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.lock import exclusive
 from cache.targets import TargetStore
 from pipeline.calibration import Calibration, calibrate
 from pipeline.errors import UserError
@@ -49,7 +50,8 @@ def run(params: dict[str, Any], floor: float, say: Callable[[str], None] = print
         at_home = next((c for c in found if c.teacher == one.teacher and c.dataset == own[one.teacher]), None)
         for line in table(one, at_home if one.dataset != own[one.teacher] else None):
             say(line)
-    write_atomically(RESULT, (json.dumps([as_json(one) for one in found], indent=1) + "\n").encode())
+    with exclusive(RESULT, passing=True):
+        write_atomically(RESULT, (json.dumps([as_json(one) for one in found], indent=1) + "\n").encode())
     say(f"{RESULT}: written")
 
 

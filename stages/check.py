@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from pipeline.people.people import People
 from pipeline.predict import crops_of, poses_of_crops
 from pipeline.scores.pck import keypoint_errors
 from pipeline.scores.poses import Poses, poses_of
+from pipeline.spec import NetworkSpec
 from pipeline.teachers.readings import Reading, other_readings
 from pipeline.teachers.session import BATCH, Device, Teacher, open_teacher
-from stages.datasets import TEST, TRAIN, dataset_settings, load_people, named
+from stages.datasets import TEST, TRAIN, advised, dataset_settings, load_people, named
 from stages.evaluation.scores import accuracy
 from stages.progress import progress
 from stages.teachers import TeacherSettings, teach_command, teacher_settings
@@ -139,7 +140,7 @@ def examine(
     spent: list[float] = []
     with progress(len(used) * (1 + len(readings)), f"checking teacher {wanted.name}", "people") as bar:
         for group in _by_geometry([declared, *readings]):
-            poses |= _poses(opened, group, used, dataset.images(split), batch, bar.update, spent)
+            poses |= _poses(opened, group, wanted.dataset, used, dataset.images(split), batch, bar.update, spent)
     values = {what: accuracy(dataset, chosen, each) for what, each in poses.items()}
     score, value = values[declared.what]
     others = sorted(((reading, values[reading.what][1]) for reading in readings), key=lambda other: -other[1])
@@ -174,9 +175,23 @@ def _by_geometry(readings: Sequence[Reading]) -> list[list[Reading]]:
     return list(groups.values())
 
 
+def _crops(
+    dataset: str, spec: NetworkSpec, people: People, images: Path, batch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As pipeline.predict has them; of a picture that cannot be used the error says what to do."""
+    coming = crops_of(spec, people, images, batch)
+    while True:
+        with advised(dataset):
+            found = next(coming, None)
+        if found is None:
+            return
+        yield found
+
+
 def _poses(
     opened: Teacher,
     group: list[Reading],
+    dataset: str,
     people: People,
     images: Path,
     batch: int,
@@ -187,7 +202,7 @@ def _poses(
     shape = (len(people), len(opened.spec.skeleton))
     points = {reading.what: np.full((*shape, 2), np.nan) for reading in group}
     confidence = {reading.what: np.zeros(shape) for reading in group}
-    for rows, crops in crops_of(group[0].spec, people, images, batch):
+    for rows, crops in _crops(dataset, group[0].spec, people, images, batch):
         for reading in group:
             forward = dataclasses.replace(opened, spec=reading.spec).forward(batch)
             points[reading.what][rows], confidence[reading.what][rows] = poses_of_crops(

@@ -1,6 +1,8 @@
 """The datasets that params.yaml lists: their settings, where their tables lie, and reading these."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -144,6 +146,15 @@ def unified(params: dict[str, Any]) -> Skeleton:
             "params.yaml: datasets: expected one with labels, or teachers, to know the student's keypoints from, found neither"
         )
     return dataclasses.replace(union(taught), name="unified")
+
+
+@contextlib.contextmanager
+def advised(dataset: str) -> Iterator[None]:
+    """What is wrong with one of the dataset's files, and then what to do about it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}: mend it, then run `pipeline prepare --dataset {dataset}`") from error
 
 
 def table_path(dataset: str, split: str, what: Literal["people", "views", "pictures"]) -> Path:

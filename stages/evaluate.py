@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import write_atomically
+from cache.lock import exclusive
+from pipeline.files import replace_folder, write_atomically
 from pipeline.networks.run import Device, torch_device
 from pipeline.scores.bootstrap import resample
 from pipeline.scores.poses import Poses
@@ -86,12 +87,15 @@ def run(
         return
     metrics = metrics_of(results, datasets, validation)
     document = {model.name: {"sha256": model.sha256, **metrics[model.name]} for model in models}
-    write_atomically(RESULTS / "metrics.json", as_json(document))
-    write_atomically(RESULTS / "table.md", text.encode())
-    shutil.rmtree(POSES, ignore_errors=True)
-    for name, poses_of_models in shown.items():
-        write_poses(poses_path(name), poses_of_models)
-    write_curves(truths, shown)
+    with exclusive(POSES, passing=True):
+        write_atomically(RESULTS / "metrics.json", as_json(document))
+        write_atomically(RESULTS / "table.md", text.encode())
+        aside = POSES.with_name(POSES.name + ".partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        for name, poses_of_models in shown.items():
+            write_poses(aside / poses_path(name).name, poses_of_models)
+        replace_folder(aside, POSES)
+        write_curves(truths, shown)
     say(text)
     say(f"numbers: {RESULTS / 'metrics.json'}; poses: {POSES}/; curves: {CURVES}; a page of it all: `pipeline report`")
 

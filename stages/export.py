@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
+from cache.lock import exclusive
 from pipeline.crops import crop
 from pipeline.errors import UserError
 from pipeline.files import sha256, write_atomically
@@ -91,23 +92,24 @@ def run(
     if place.suffix != ".onnx":
         raise UserError(f"--out: expected a file name that ends in .onnx, found {place}")
     people = _people(params, arm.datasets[0])
-    if target == "rtmlib":
-        spec = rtmlib_spec(loaded.spec)
-        form = RtmlibForm(loaded.network, loaded.spec)
-        difference = export_onnx(form, spec, place, people.crops(spec), TOLERANCE)
-    else:
-        spec = loaded.spec
-        difference = _export(loaded, place, people.crops(spec), precision)
-    say(
-        f"{place}: {len(spec.skeleton)} keypoints, any batch, ONNX Runtime within {difference:.1e} of torch on {len(people.boxes)} crops"
-    )
-    if suffix:
-        say(_agreement(loaded, place, people))
-    if target == "rtmlib":
-        say(f"rtmlib: RTMPose({place.name!r}, model_input_size={spec.input_wh})")
-    beside = place.with_suffix(".md")
-    card = _card(params, name, place, loaded.spec, target, precision)
-    write_atomically(beside, model_card(card).encode())
+    spec = rtmlib_spec(loaded.spec) if target == "rtmlib" else loaded.spec
+    with exclusive(place, passing=True):
+        if target == "rtmlib":
+            form = RtmlibForm(loaded.network, loaded.spec)
+            difference = export_onnx(form, spec, place, people.crops(spec), TOLERANCE)
+        else:
+            difference = _export(loaded, place, people.crops(spec), precision)
+        say(
+            f"{place}: {len(spec.skeleton)} keypoints, any batch, "
+            f"ONNX Runtime within {difference:.1e} of torch on {len(people.boxes)} crops"
+        )
+        if suffix:
+            say(_agreement(loaded, place, people))
+        if target == "rtmlib":
+            say(f"rtmlib: RTMPose({place.name!r}, model_input_size={spec.input_wh})")
+        beside = place.with_suffix(".md")
+        card = _card(params, name, place, loaded.spec, target, precision)
+        write_atomically(beside, model_card(card).encode())
     say(f"{beside}: its model card")
 
 
@@ -212,7 +214,8 @@ def _training_part(datasets: Mapping[str, DatasetSettings], name: str) -> str:
 def _licences(params: dict[str, Any], datasets: Mapping[str, DatasetSettings], name: str) -> list[str]:
     if name not in datasets:
         return []
-    sample = (params.get("sample") or {}).get("folder")
+    sample = params.get("sample")
+    sample = sample.get("folder") if isinstance(sample, dict) else None
     annotations = Path(datasets[name].annotations)
     return ["sample"] if sample and annotations.is_relative_to(sample) else [datasets[name].format]
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import yaml
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
 from pipeline.frames import Convention
@@ -56,13 +57,14 @@ def run(
     outputs = OUTPUTS["simcc"] if published.kind == "simcc" else ()
     values = spec_values(replace(published, outputs=outputs)) | vars(training)
     spec = parse_spec(values, "teacher import")
-    difference = export_onnx(network, spec, out, _crops(input_wh))
-    beside = out.with_suffix(".json")
-    try:
-        write_atomically(beside, (json.dumps(spec_values(spec), indent=1) + "\n").encode())
-    except OSError:
-        out.unlink(missing_ok=True)
-        raise
+    with exclusive(out, passing=True):
+        difference = export_onnx(network, spec, out, _crops(input_wh))
+        beside = out.with_suffix(".json")
+        try:
+            write_atomically(beside, (json.dumps(spec_values(spec), indent=1) + "\n").encode())
+        except OSError:
+            out.unlink(missing_ok=True)
+            raise
     say(f"{out}: {len(points)} keypoints, any batch, ONNX Runtime within {difference:.1e} of torch; its spec: {beside}")
     name = skeleton.rstrip("0123456789")
     say("Put this under `teachers:` in params.yaml (name and dataset as you call them there):")

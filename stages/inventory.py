@@ -9,13 +9,25 @@ from typing import Any, Literal
 from pipeline.errors import UserError, one_line
 from pipeline.spec import NetworkSpec
 from pipeline.teachers import onnx_file
-from stages.datasets import TAUGHT, DatasetSettings, Part, dataset_settings, load_people, load_views, named, table_path
+from stages import crops
+from stages.crops import Look
+from stages.datasets import (
+    TAUGHT,
+    TRAIN,
+    DatasetSettings,
+    Part,
+    dataset_settings,
+    load_people,
+    load_views,
+    named,
+    table_path,
+)
 from stages.fetching.catalogue import CHECKPOINTS, DATASETS
 from stages.params import settings
 from stages.sample import SampleSettings
-from stages.stores import open_store
+from stages.stores import open_store, store_place
 from stages.students import STUDENTS, arms
-from stages.teachers import listed_teachers, store_path, teach_command, teacher_settings
+from stages.teachers import listed_teachers, teach_command, teacher_settings
 
 TABLES: tuple[Literal["people", "views", "pictures"], ...] = ("people", "views", "pictures")
 
@@ -42,6 +54,9 @@ def inventory(params: dict[str, Any]) -> list[Entry]:
     for name in teachers:
         wrong = _listed(f"teacher {name}", functools.partial(teacher_settings, params, name))
         entries += wrong or _of_teacher(params, name, datasets)
+    looks: dict[str, list[Look]] = {}
+    _listed("crops", lambda: looks.update(crops.looks(params)))  # what is wrong with students is said below
+    entries += [_entry(f"crops of {name}", functools.partial(_crops, name, of_it)) for name, of_it in looks.items()]
     students: list[str] = []
     entries += _listed("students", lambda: students.extend(arms(params)))
     entries += [_entry(f"student {name}", functools.partial(_student, name)) for name in students]
@@ -138,12 +153,10 @@ def _published(spec: NetworkSpec) -> str:
 
 def _stores(params: dict[str, Any], teacher: str, stores: list[tuple[str, str]]) -> str:
     """The stores of a teacher: complete, and of today's file, spec and people."""
-    onnx = teacher_settings(params, teacher).onnx
-    today = onnx_file.digest(onnx) if onnx.is_file() else None
     troubles, complete = [], 0
     for dataset, split in stores:
         try:
-            complete += _store(params, teacher, dataset, split, today)
+            complete += _store(params, teacher, dataset, split)
         except UserError as error:
             troubles.append(str(error))
     if troubles:
@@ -151,22 +164,25 @@ def _stores(params: dict[str, Any], teacher: str, stores: list[tuple[str, str]])
     return f"{_count(complete, 'store')} complete"
 
 
-def _store(params: dict[str, Any], teacher: str, dataset: str, split: str, today: str | None) -> int:
-    """1 where the store is complete, 0 where there are no people to store; UserError where it is neither.
-
-    `today`: digest of the teacher's file, None where it is not there to be compared.
-    """
-    path = store_path(teacher, dataset, split)
-    if not path.is_dir() and not table_path(dataset, split, "people").is_file():
+def _store(params: dict[str, Any], teacher: str, dataset: str, split: str) -> int:
+    """1 where the store is complete, 0 where there are no people to store; UserError where it is neither."""
+    path = store_place(params, teacher, dataset, split)
+    if isinstance(path, Path) and not path.is_dir() and not table_path(dataset, split, "people").is_file():
         raise UserError(f"{path}: no such target store: run `{teach_command(teacher)}`")
     people = load_people(dataset, split)
     if not len(people):
         return 0
-    store = open_store(params, teacher, dataset, split, people, load_views(dataset, split, people))
-    if today is not None and store.fingerprint.get("teacher") != today:
-        again = teach_command(teacher)
-        raise UserError(f"{path}: was made from another file of the teacher than there is now: run `{again}`")
+    open_store(params, teacher, dataset, split, people, load_views(dataset, split, people))
     return 1
+
+
+def _crops(name: str, looks: list[Look]) -> str:
+    """The crops of a dataset, made for every student."""
+    people = load_people(name, TRAIN)
+    views = load_views(name, TRAIN, people)
+    for look in looks:
+        store = crops.opened(name, people, views, look)
+    return str(store.path)
 
 
 def _student(name: str) -> str:

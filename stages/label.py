@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cache.lock import exclusive
 from pipeline.crops import crop
 from pipeline.drawing import sheet
 from pipeline.errors import UserError
@@ -130,16 +131,19 @@ def run(
     }
     with progress(len(people), f"labelling {dataset} {split}", "people") as bar:
         document = coco_document(people, source, filled, skeleton, info, bar.update)
-    write_atomically(document_path, (json.dumps(document) + "\n").encode())
-    shown = suspects[: options.worst]
-    rows = [_row(people, suspicion, rank) for rank, person in enumerate(suspects, start=1) for suspicion in person]
-    write_atomically(place / f"{SUSPICIOUS}.json", (json.dumps(rows, indent=1) + "\n").encode())
-    write_atomically(place / f"{SUSPICIOUS}.csv", _csv(rows))
-    picture = place / f"{SUSPICIOUS}.jpg"
-    if shown:
-        write_atomically(picture, _sheet(people, skeleton, settings.images(split), opinions, options.confidence, shown))
-    else:
-        picture.unlink(missing_ok=True)  # an earlier run's
+    with exclusive(place, passing=True):
+        write_atomically(document_path, (json.dumps(document) + "\n").encode())
+        shown = suspects[: options.worst]
+        rows = [_row(people, suspicion, rank) for rank, person in enumerate(suspects, start=1) for suspicion in person]
+        write_atomically(place / f"{SUSPICIOUS}.json", (json.dumps(rows, indent=1) + "\n").encode())
+        write_atomically(place / f"{SUSPICIOUS}.csv", _csv(rows))
+        picture = place / f"{SUSPICIOUS}.jpg"
+        if shown:
+            write_atomically(
+                picture, _sheet(people, skeleton, settings.images(split), opinions, options.confidence, shown)
+            )
+        else:
+            picture.unlink(missing_ok=True)  # an earlier run's
     _report(people, skeleton, filled, say)
     say(f"{document_path}: {int(people.use.sum())} people in use of {len(people)}, {len(skeleton)} keypoints")
     if len(opinions.names) < 2:

@@ -21,6 +21,8 @@ SECTIONS = (
     "datasets",
     "prepare",
     "teachers",
+    "targets",
+    "crops",
     "fit",
     "teach",
     "distill",
@@ -33,6 +35,9 @@ SECTIONS = (
 NAMED = ("datasets", "teachers", "students", "baselines")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """Of what is listed under them: DVC puts names into commands that a shell runs, into paths, and into keys of its own with dots."""
+ON_DISK = "data/targets"
+ADDRESS = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,62}(?:/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
+"""Of remote object storage: a bucket and what is below, without what a shell or a path would read as something else."""
 MOST_VALUES = 100_000
 """Of one file, those counted that aliases (`*name`) repeat."""
 
@@ -77,7 +82,22 @@ def load_params(path: Path = FILE) -> dict[str, Any]:
     seed = values.setdefault("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise UserError(f"{path}: seed: expected a whole number from 0 to 2^63 - 1, found {shown(seed)}")
+    remote_targets(values, path)
     return values
+
+
+def remote_targets(params: dict[str, Any], file: Path = FILE) -> str | None:
+    """The address of remote object storage under `targets`; None where targets lie on disk, in data/targets."""
+    value = params.get("targets", ON_DISK)
+    return None if value == ON_DISK else address(value, f"{file}: targets: expected {ON_DISK} or")
+
+
+def address(value: object, expected: str) -> str:
+    """What is an address like s3://bucket/prefix; UserError, which begins with what was `expected` where, for anything else."""
+    plain = value.rstrip("/") if isinstance(value, str) else ""
+    if not ADDRESS.fullmatch(plain):
+        raise UserError(f"{expected} an address like s3://bucket/prefix, found {shown(value)}")
+    return plain
 
 
 def settings(params: dict[str, Any], section: str, cls: type[Settings]) -> Settings:

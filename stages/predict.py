@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from cache.lock import exclusive
 from pipeline.coco_document import SEEN, annotation, person_category, visibility
 from pipeline.crops import crop
 from pipeline.detection.boxes import read_box_file
@@ -80,40 +81,45 @@ def run(
         raise UserError(f"{', '.join(map(str, pictures))}: expected a picture or a video, found none: name other paths")
     finder.check(inputs)
     found = Found([], [])
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        drawing = Drawing(aside, facts, warn)
-        with progress(sum(facts[i.path].frames if i.is_video else 1 for i in inputs), "predicting", "pictures") as bar:
-            for batch in _batches(shots(inputs, facts, finder, bar.update, warn), options.batch):
-                _predict(model, batch, options, found, drawing)
-        drawing.close()
-        if not found.images:
-            raise UserError(f"{folder}: expected readable pictures, found none among {len(inputs)}: nothing is written")
-        videos = [
-            {"id": number, "name": str(i.name), "fps": facts[i.path].rate}
-            | ({"drawn": str(i.drawn)} if i.drawn in drawing.written else {})
-            for number, i in enumerate((i for i in inputs if i.is_video), start=1)
-        ]
-        document = {
-            "info": {
-                "description": MADE_BY,
-                "folder": str(folder),
-                "student": str(student),
-                "student_sha256": model.sha256,
-                "boxes": str(options.boxes or options.detector or "whole pictures"),
-                "score": options.score,
-                "confidence": options.confidence,
-            },
-            "videos": videos,
-            "images": found.images,
-            "annotations": found.annotations,
-            "categories": [person_category(model.spec.skeleton)],
-        }
-        write_atomically(aside / PREDICTIONS, (json.dumps(document) + "\n").encode())
-        replace_folder(aside, place)
-    finally:
+    with exclusive(place, passing=True):
         shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir(parents=True)
+            drawing = Drawing(aside, facts, warn)
+            with progress(
+                sum(facts[i.path].frames if i.is_video else 1 for i in inputs), "predicting", "pictures"
+            ) as bar:
+                for batch in _batches(shots(inputs, facts, finder, bar.update, warn), options.batch):
+                    _predict(model, batch, options, found, drawing)
+            drawing.close()
+            if not found.images:
+                raise UserError(
+                    f"{folder}: expected readable pictures, found none among {len(inputs)}: nothing is written"
+                )
+            videos = [
+                {"id": number, "name": str(i.name), "fps": facts[i.path].rate}
+                | ({"drawn": str(i.drawn)} if i.drawn in drawing.written else {})
+                for number, i in enumerate((i for i in inputs if i.is_video), start=1)
+            ]
+            document = {
+                "info": {
+                    "description": MADE_BY,
+                    "folder": str(folder),
+                    "student": str(student),
+                    "student_sha256": model.sha256,
+                    "boxes": str(options.boxes or options.detector or "whole pictures"),
+                    "score": options.score,
+                    "confidence": options.confidence,
+                },
+                "videos": videos,
+                "images": found.images,
+                "annotations": found.annotations,
+                "categories": [person_category(model.spec.skeleton)],
+            }
+            write_atomically(aside / PREDICTIONS, (json.dumps(document) + "\n").encode())
+            replace_folder(aside, place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     finder.summarise()
     people, count = len(found.annotations), len(found.images)
     say(

@@ -1,15 +1,15 @@
 """Stage `prepare`: annotation files to tables of people, views and pictures, one set per dataset and split."""
 
-import contextlib
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.files import replace_folder
 from pipeline.people.aic import read_aic, read_aic_release
@@ -33,6 +33,7 @@ from stages.datasets import (
     DatasetSettings,
     Part,
     PrepareSettings,
+    advised,
     dataset_settings,
     named,
 )
@@ -88,6 +89,13 @@ def _prepare(
                 f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable: "
                 f"mend its annotations or params.yaml, then run `pipeline prepare --dataset {name}`"
             )
+    with exclusive(PEOPLE / name, passing=True):
+        _write(name, dataset, tables, chosen, seed)
+    _report(name, dataset, tables, say)
+
+
+def _write(name: str, dataset: DatasetSettings, tables: dict[str, People], chosen: PrepareSettings, seed: int) -> None:
+    """People, views and pictures of each split, aside and then in place."""
     place = PEOPLE / name
     aside = place.with_name(name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -97,13 +105,12 @@ def _prepare(
             write_people(people, aside / f"{split}-people.parquet")
             write_views(draw_views(people, chosen.views, seed, chosen.rotation), aside / f"{split}-views.parquet")
             names = np.unique(people.image).tolist()
-            with _advised(name), progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
+            with advised(name), progress(len(names), f"{name} {split}: hashing pictures", "pictures") as bar:
                 manifest = picture_manifest(dataset.images(split), names, advance=functools.partial(bar.update, 1))
             write_manifest(manifest, aside / f"{split}-pictures.parquet")
         replace_folder(aside, place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    _report(name, dataset, tables, say)
 
 
 def _read(name: str, dataset: DatasetSettings, split: str) -> People:
@@ -116,21 +123,12 @@ def _read(name: str, dataset: DatasetSettings, split: str) -> People:
         raise UserError(
             f"datasets.{name}.{split}: {path} {state}: for the built-in sample run `pipeline data sample`, else mend params.yaml"
         )
-    with _advised(name):
+    with advised(name):
         people = read_part(dataset, part)
     if not dataset.images(split).is_dir():
         raise UserError(f"datasets.{name}: picture folder {dataset.images(split)} does not exist: mend params.yaml")
-    with _advised(name):
+    with advised(name):
         return _with_sizes(people, dataset.images(split), name)
-
-
-@contextlib.contextmanager
-def _advised(name: str) -> Iterator[None]:
-    """What is wrong with a file, and then what to do about it."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{error}: mend it, then run `pipeline prepare --dataset {name}`") from error
 
 
 def _with_sizes(people: People, folder: Path, name: str) -> People:

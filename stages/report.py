@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from annotated_types import Ge, Lt
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
 from pipeline.people.pictures import read_picture
@@ -45,6 +46,7 @@ class ReportSettings:
     """People of each dataset whose stored maps are shown."""
 
 
+@exclusive(REPORT, passing=True)
 def run(params: dict[str, Any], say: Say = print) -> None:
     """Write data/report: report.html and a JPEG per test dataset. What is not there is a line in the page and on the screen."""
     chosen = settings(params, "report", ReportSettings)

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import scipy.io
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.files import replace_folder, sha256
 from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth
@@ -196,13 +197,13 @@ def run(settings: SampleSettings) -> None:
     start = time.monotonic()
     folder = Path(settings.folder)
     check_place(folder)
-    partial_folder = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
-
-    parts = draw_parts(settings, partial_folder)
-    write_annotations(partial_folder, parts)
-    replace_folder(partial_folder, folder)
+    with exclusive(folder, passing=True):
+        partial_folder = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        partial_folder.mkdir(parents=True)
+        parts = draw_parts(settings, partial_folder)
+        write_annotations(partial_folder, parts)
+        replace_folder(partial_folder, folder)
 
     pictures = sum(len(drawn) for drawn in parts.values())
     people = sum(people_of(drawn) for drawn in parts.values())

@@ -7,16 +7,18 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cache.place import place_of
 from pipeline.crops import crop
 from pipeline.drawing import draw_maps, draw_pose, sheet
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.frames import apply, compose, input_from_image
 from pipeline.outputs import as_maps, keypoints
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named
-from stages.stores import open_store
-from stages.teachers import listed_teachers, store_path, teach_command, teacher_settings
+from stages.stores import open_store, store_place
+from stages.teachers import listed_teachers, teach_command, teacher_settings
 
 CROP_WH = (192, 256)
 PADDING = 1.4
@@ -40,8 +42,8 @@ def run(
     crops = crop(picture, display, CROP_WH)
     columns = {"truth": [_truth(people, row, crops[v], display[v]) for v in range(len(views))]}
     for teacher in listed_teachers(params):
-        path = store_path(teacher, dataset, split)
-        if not path.exists():
+        path = store_place(params, teacher, dataset, split)
+        if not place_of(path).exists():
             if split in TAUGHT:
                 say(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
             continue
@@ -61,17 +63,18 @@ def run(
     rows = [[column[v] for column in columns.values()] for v in range(len(views))]
     labels = [f"view {v}, {kind}, {views.rotation[row, v]:.0f} degrees" for v, kind in enumerate(views.kinds)]
     place = out or Path(f"show-{dataset}-{person}.png")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not _written(place, sheet(rows, list(columns), labels)):
-        raise UserError(f"{place}: cannot be written: name a .png or .jpg file with --out")
+    write_atomically(place, _encoded(place, sheet(rows, list(columns), labels)))
     say(f"{place}: person {person} of {dataset} {split}, {people.image[row]}")
 
 
-def _written(place: Path, picture: np.ndarray) -> bool:
+def _encoded(place: Path, picture: np.ndarray) -> bytes:
     try:
-        return bool(cv2.imwrite(str(place), picture[:, :, ::-1]))
+        done, data = cv2.imencode(place.suffix, picture[:, :, ::-1])
     except cv2.error:
-        return False
+        done = False
+    if not done:
+        raise UserError(f"{place}: cannot be written: name a .png or .jpg file with --out")
+    return bytes(data.tobytes())
 
 
 def _truth(people: People, row: int, crop_: np.ndarray, crop_from_image: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,10 @@ import dask.array as da
 import numpy as np
 import zarr
 
+from cache.manifest import NAME
+from cache.place import place_of
 from cache.reader import UNREADABLE
+from cache.remote import Remote
 from cache.targets import TargetStore, open_targets
 from pipeline.errors import UserError, one_line
 from pipeline.outputs import keypoints
@@ -22,6 +25,7 @@ from pipeline.skeletons import Skeleton
 from pipeline.spec import NetworkSpec, parse_spec
 from pipeline.targets.quantise import dequantise, distribution
 from stages.datasets import load_people
+from stages.pointers import store_named
 from stages.progress import progress
 from stages.teachers import teach_command
 
@@ -89,7 +93,7 @@ class Statistics:
     others: list[Against]
 
 
-def run(path: Path, as_json: bool = False, say: Callable[[str], None] = print) -> None:
+def run(path: Path | str, as_json: bool = False, say: Callable[[str], None] = print) -> None:
     """Print the statistics of a store as a table, or as JSON; UserError where it is not complete or not of this project's people."""
     found = statistics(path)
     if as_json:
@@ -99,16 +103,12 @@ def run(path: Path, as_json: bool = False, say: Callable[[str], None] = print) -
         say(line)
 
 
-def statistics(path: Path) -> Statistics:
-    """Of the store, and of those that other teachers have of the same split beside it."""
-    path = Path(path)
+def statistics(name: Path | str) -> Statistics:
+    """Of the store, named by its path or address, and of those that other teachers have of the same split beside it."""
+    path = store_named(name, "pipeline teach --teacher NAME")
     people = _people_of(path)
     store = _open(path, people)
-    others = {
-        each.parent.name: _open(each, people)
-        for each in sorted(path.absolute().parent.parent.glob(f"*/{path.name}"))
-        if each.parent.name != path.absolute().parent.name and (each / "manifest.json").is_file()
-    }
+    others = {each.parent.name: _open(each, people) for each in _beside(path) if place_of(each).has(NAME)}
     stores = [store, *others.values()]
     with progress(sum(each.layout.boundaries for each in stores), f"reading {path}", "boundaries") as bar:
         asked = _asked(store, others, people, partial(bar.update, 1))
@@ -121,17 +121,27 @@ def statistics(path: Path) -> Statistics:
     return _told(path, store, people, answer)
 
 
-def _people_of(path: Path) -> People:
+def _beside(path: Path | Remote) -> Sequence[Path | Remote]:
+    """What other teachers have, finished or not, under the same name."""
+    if isinstance(path, Remote):
+        teachers = path.parent.parent.folders()
+        return [path.parent.parent.below(each).below(path.name) for each in teachers if each != path.parent.name]
+    own = path.absolute()
+    return [each for each in sorted(own.parent.parent.glob(f"*/{own.name}")) if each.parent.name != own.parent.name]
+
+
+def _people_of(path: Path | Remote) -> People:
     dataset, dash, split = path.name.removesuffix(".zarr").rpartition("-")
     if not dash or not path.name.endswith(".zarr"):
         raise UserError(f"{path}: expected a store like data/targets/TEACHER/DATASET-SPLIT.zarr")
-    if not path.is_dir():
+    if not place_of(path).exists():
         raise UserError(f"{path}: no such target store: run `pipeline teach --teacher {path.parent.name}`")
     return load_people(dataset, split)
 
 
-def _open(path: Path, people: People) -> TargetStore:
-    return open_targets(path, teach_command(path.absolute().parent.name), people.person)
+def _open(path: Path | Remote, people: People) -> TargetStore:
+    teacher = (path.absolute() if isinstance(path, Path) else path).parent.name
+    return open_targets(path, teach_command(teacher), people.person)
 
 
 def _spec_of(store: TargetStore) -> NetworkSpec:
@@ -249,7 +259,7 @@ def _distance(one: da.Array, other: da.Array, side: da.Array) -> da.Array:
     return da.sqrt(((one - other) ** 2).sum(axis=2)) / side[:, None]
 
 
-def _told(path: Path, store: TargetStore, people: People, answer: dict) -> Statistics:
+def _told(path: Path | Remote, store: TargetStore, people: People, answer: dict) -> Statistics:
     """The sums as shares and means."""
     of_keypoint = []
     for k, keypoint in enumerate(_spec_of(store).skeleton.keypoints):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -41,6 +41,8 @@ class DistillSettings:
     """Teacher keypoints of a lower score are not learned from."""
     temperature: Annotated[float, Gt(0)] = 1.0
     """Teacher maps are raised to 1 / temperature: below 1 sharpens them."""
+    pictures: Literal["files", "crops"] = "files"
+    """Where students that replay stored views see people: in the dataset's pictures, or in the crops that stage `crops` made."""
     calibrate: bool = False
     """Are the teachers' keypoints moved by their systematic offset from each dataset's labels, see pipeline.calibration."""
     training: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +51,9 @@ class DistillSettings:
 
 def settings_of(params: dict[str, Any], name: str, arm: Arm) -> DistillSettings:
     """What `distill` says, and what the arm says otherwise."""
-    common = dict(params.get("distill") or {})
+    common = params.get("distill") or {}
+    if not isinstance(common, dict):
+        raise UserError(f"params.yaml: distill: expected a mapping, found {common!r}")
     where = f"students.{name}.distill" if arm.distill else "distill"
     for part in (common.get("training", {}), arm.distill.get("training", {})):
         if not isinstance(part, dict):

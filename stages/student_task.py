@@ -14,6 +14,7 @@ from pipeline.networks.run import Device
 from pipeline.people.people import People
 from pipeline.views import Views
 from stages.calibrate import corrections
+from stages.crops import Look, look_of, verified
 from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named
 from stages.online import online_teacher
 from stages.params import parse, settings
@@ -41,11 +42,13 @@ def task_of(params: dict[str, Any], name: str, arm: Arm, seed: int, device: Devi
     weights = weights_of(params, chosen, arm)
     teachers = {teacher: teacher_settings(params, teacher).spec.skeleton for teacher in arm.teachers}
     online = {t: online_teacher(params, t, device) for t in arm.teachers} if arm.views == "online" else {}
-    sources = [_source(params, name, arm, chosen, dataset, seed) for dataset in arm.datasets]
+    spec, training = student_spec(params, chosen), parse(chosen.training, "distill.training", TrainingSettings)
+    look = look_of(spec, training)
+    sources = [_source(params, name, arm, chosen, look, dataset, seed) for dataset in arm.datasets]
     return Task(
         name=f"student-{name}",
         network=network_settings(chosen),
-        spec=student_spec(params, chosen),
+        spec=spec,
         sources=sources,
         teachers=teachers,
         weights=weights,
@@ -59,7 +62,7 @@ def task_of(params: dict[str, Any], name: str, arm: Arm, seed: int, device: Devi
         online={teacher: looking for teacher, (looking, _) in online.items()},
         online_files={teacher: sha256 for teacher, (_, sha256) in online.items()},
         start=start,
-        settings=parse(chosen.training, "distill.training", TrainingSettings),
+        settings=training,
         seed=seed,
     )
 
@@ -85,7 +88,9 @@ def _refuse_views(params: dict[str, Any], name: str, arm: Arm, chosen: DistillSe
             )
 
 
-def _source(params: dict[str, Any], name: str, arm: Arm, chosen: DistillSettings, dataset: str, seed: int) -> Source:
+def _source(
+    params: dict[str, Any], name: str, arm: Arm, chosen: DistillSettings, look: Look, dataset: str, seed: int
+) -> Source:
     """A dataset's training people as the arm sees them: its views, its labels, its teachers' stores."""
     there = named(dataset_settings(params), dataset)
     if there.train is None:
@@ -101,6 +106,8 @@ def _source(params: dict[str, Any], name: str, arm: Arm, chosen: DistillSettings
             f"params.yaml: students.{name}.view_count: expected at most the {len(views)} of prepare.views, "
             f"found {arm.view_count}"
         )
+    replays = chosen.pictures == "crops" and not arm.draws_views
+    crops = verified(dataset, people, views, look) if replays else None
     taught_by = arm.teachers if arm.reads_stores else []
     stores = {teacher: _open(params, teacher, dataset, people, views) for teacher in taught_by}
     if arm.missing or arm.noisy:
@@ -113,7 +120,7 @@ def _source(params: dict[str, Any], name: str, arm: Arm, chosen: DistillSettings
         specs = {teacher: teacher_settings(params, teacher).spec for teacher in stores}
         moved = corrections(specs, dataset, people, stores, chosen.score_floor)
     used = views.first(1 if arm.draws_views else arm.view_count)
-    return Source(dataset, there.images(TRAIN), people, used, stores, moved)
+    return Source(dataset, there.images(TRAIN), people, used, stores, moved, crops)
 
 
 def _open(params: dict[str, Any], teacher: str, dataset: str, people: People, views: Views) -> TargetStore:

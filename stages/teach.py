@@ -13,7 +13,9 @@ from annotated_types import Ge, Le, MultipleOf
 
 from cache.lock import exclusive
 from cache.manifest import read_manifest as read_store_manifest
-from cache.targets import CHUNK, TargetLayout, compressed_bytes, open_targets
+from cache.place import Where, place_of
+from cache.remote import Remote
+from cache.targets import SMALLEST_CHUNK, TargetLayout, compressed_bytes, open_targets
 from cache.writer import finish, open_for_writing
 from pipeline.errors import UserError, one_line
 from pipeline.people.manifest import Manifest, read_manifest
@@ -26,19 +28,21 @@ from stages.check import PEOPLE, examine
 from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named, table_path
 from stages.decoded import decoded_poses
 from stages.evaluation.scores import accuracy
-from stages.params import settings
+from stages.params import remote_targets, settings
+from stages.pointers import pointer_path, write_pointer
 from stages.progress import progress
-from stages.stores import shown_to
+from stages.stores import shown_to, store_place
 from stages.teachers import TARGETS, TeacherSettings, store_path, teach_command, teacher_settings
-from stages.teaching.stream import blocks, cores, threads, written
+from stages.teaching.stream import blocks, written
 from stages.teaching.units import Unit, unit_of
+from stages.threads import cores, threads
 
 TRIAL_PEOPLE = 16
 
 
 @dataclass(frozen=True)
 class TeachSettings:
-    boundary: Annotated[int, Ge(CHUNK), Le(4096), MultipleOf(CHUNK)] = 128
+    boundary: Annotated[int, Ge(SMALLEST_CHUNK), Le(4096), MultipleOf(SMALLEST_CHUNK)] = 128
     """People that are written, and resumed, as one."""
     check: Annotated[int, Ge(0)] = PEOPLE
     """People of its own dataset on whom a teacher is scored before it starts; 0 for none."""
@@ -55,7 +59,7 @@ class Work:
     views: Views
     manifest: Manifest
     layout: TargetLayout
-    path: Path
+    path: Where
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,12 @@ def run(
     own = "auto" if scheduler else device
     opened = open_teacher(teacher, wanted.onnx, wanted.spec, own, precision=wanted.precision)
     parts = [(name, dataset, split) for name, dataset in datasets.items() if dataset.train for split in TAUGHT]
-    works = [work for work in (_work(opened, *part, chosen) for part in parts) if len(work.people)]
+    works = [work for work in (_work(params, opened, *part, chosen) for part in parts) if len(work.people)]
     if not works:
         raise UserError("params.yaml: datasets: expected one with a `train` part to teach on, found none")
     say(f"teacher {teacher}: {wanted.onnx} on {opened.opened.note}")
     if dry_run:
-        _estimate(opened, works, batch, say)
+        _estimate(opened, works, batch, remote_targets(params), say)
         return
     with _crew(opened, wanted, device, batch, scheduler, say) as crew:
         judged = datasets[wanted.dataset].labelled
@@ -142,7 +146,9 @@ def _crew(
         yield Crew(provider, lambda units: cluster.written_by(client, asked, provider, units, batch))
 
 
-def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, chosen: TeachSettings) -> Work:
+def _work(
+    params: dict[str, Any], teacher: Teacher, name: str, dataset: DatasetSettings, split: str, chosen: TeachSettings
+) -> Work:
     people = load_people(name, split)
     views = load_views(name, split, people)
     layout = TargetLayout(
@@ -155,9 +161,8 @@ def _work(teacher: Teacher, name: str, dataset: DatasetSettings, split: str, cho
         separate=teacher.spec.kind == "simcc",
     )
     manifest = read_manifest(table_path(name, split, "pictures"))
-    return Work(
-        name, split, dataset.images(split), people, views, manifest, layout, store_path(teacher.name, name, split)
-    )
+    path = store_place(params, teacher.name, name, split)
+    return Work(name, split, dataset.images(split), people, views, manifest, layout, path)
 
 
 def _fingerprint(teacher: Teacher, crew: Crew, work: Work) -> dict[str, Any]:
@@ -189,16 +194,29 @@ def _write(teacher: Teacher, crew: Crew, work: Work, say: Callable[[str], None])
             bar.update(count)
     if plan.pending or plan.reason != "complete":
         finish(work.path, work.layout, fingerprint)
+    _point(teacher.name, work, say)
     return looked
 
 
+def _point(teacher: str, work: Work, say: Callable[[str], None]) -> None:
+    """Leave where the store would lie on disk what says where it is, if it is not there."""
+    local = store_path(teacher, work.dataset, work.split)
+    if not isinstance(work.path, Remote):
+        pointer_path(local).unlink(missing_ok=True)  # of an earlier run
+        return
+    write_pointer(pointer_path(local), work.path)
+    if local.exists():
+        say(f"{local}: nobody reads it any more, since params.yaml names {work.path} instead: delete it when you like")
+
+
 def _unit(work: Work, boundary: int) -> Unit:
-    return unit_of(work.path, work.layout, boundary, work.images, work.people, work.views)
+    return unit_of(work.dataset, work.path, work.layout, boundary, work.images, work.people, work.views)
 
 
-def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: People) -> Poses:
-    """The teacher's poses of the people in use, decoded from view 0 of its store."""
-    store = open_targets(store_path(wanted.name, dataset, split), teach_command(wanted.name), people.person)
+def stored_poses(wanted: TeacherSettings, dataset: str, split: str, people: People, path: Where | None = None) -> Poses:
+    """The teacher's poses of the people in use, decoded from view 0 of its store; without a `path`, of that on disk."""
+    path = path or store_path(wanted.name, dataset, split)
+    store = open_targets(path, teach_command(wanted.name), people.person)
     return decoded_poses(store, wanted.spec, people)
 
 
@@ -211,12 +229,13 @@ def _summary(
 ) -> None:
     people = sum(int(work.people.use.sum()) for work in works)
     views = works[0].layout.views
-    size = sum(file.stat().st_size for work in works for file in work.path.rglob("*") if file.is_file())
+    size = sum(sum(place_of(work.path).sizes().values()) for work in works)
     own = datasets[wanted.dataset]
     scores = []
     for work in works:
         if work.dataset == wanted.dataset and own.labelled:
-            name, value = accuracy(own, work.people, stored_poses(wanted, work.dataset, work.split, work.people))
+            poses = stored_poses(wanted, work.dataset, work.split, work.people, work.path)
+            name, value = accuracy(own, work.people, poses)
             scores.append(f"{name} {value:.1f} on {work.dataset} {work.split}")
     say(
         f"teacher {wanted.name}: {people} people x {views} views, {written} looked at now, "
@@ -224,13 +243,13 @@ def _summary(
     )
 
 
-def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[str], None]) -> None:
+def _estimate(teacher: Teacher, works: list[Work], batch: int, remote: str | None, say: Callable[[str], None]) -> None:
     """Crops, hours and gigabytes of a run, from a few people of the first store; UserError where the disk is too small."""
     first = works[0]
     some = np.flatnonzero(first.people.use)[:TRIAL_PEOPLE]
     if not len(some):
         raise UserError(f"{first.dataset} {first.split}: expected people in use, found none: run `pipeline prepare`")
-    unit = unit_of(first.path, first.layout, 0, first.images, first.people, first.views, some)
+    unit = unit_of(first.dataset, first.path, first.layout, 0, first.images, first.people, first.views, some)
     with threads(cores()) as pool:
         (_,) = blocks(teacher, [unit], batch, pool)
         start = time.perf_counter()
@@ -243,9 +262,10 @@ def _estimate(teacher: Teacher, works: list[Work], batch: int, say: Callable[[st
     free = shutil.disk_usage(next(folder for folder in (where, *where.parents) if folder.exists())).free
     say(
         f"teacher {teacher.name}: {total} crops, about {total * seconds / 3600:.2f} hours on {teacher.opened.provider} "
-        f"({1 / seconds:.0f} crops a second, reading included), about {size / 1e9:.3f} GB; {free / 1e9:.0f} GB are free"
+        f"({1 / seconds:.0f} crops a second, reading included), about {size / 1e9:.3f} GB"
+        + (f" to {remote}" if remote else f"; {free / 1e9:.0f} GB are free")
     )
-    if size > free:
+    if size > free and not remote:
         raise UserError(
             f"{where}: expected {size / 1e9:.1f} GB of free disk, found {free / 1e9:.1f} GB: lower prepare.views or free some"
         )

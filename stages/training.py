@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,15 +16,16 @@ from tqdm import tqdm
 
 from cache.layout import canonical
 from cache.lock import exclusive
-from pipeline.files import sha256
+from pipeline.files import sha256, write_atomically
 from pipeline.networks.build import NetworkSettings, build
 from pipeline.networks.run import autocast_type
 from pipeline.presets import Preset, term_weights
 from pipeline.skeletons import Skeleton
 from pipeline.spec import NetworkSpec
 from pipeline.targets.simcc import published_sigma
+from pipeline.training.ahead import prepared
 from pipeline.training.augment import cut_out, recolored
-from pipeline.training.batch import LoadedBatch, network_input, teacher_in_frame, truth_in_frame
+from pipeline.training.batch import LoadedBatch, network_input, on_device, teacher_in_frame, truth_in_frame
 from pipeline.training.distributed import Processes, own_device, started, together
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import Aim, Execution, Trainer, TrainingBatch, Weighting
@@ -189,9 +191,9 @@ def _train(
     live = live_metrics(task.name, curve) if processes.first else nullcontext(None)
     with shown as bar, live as log, signals() as heard:
         bar.update(trainer.steps_done)
-        for step, loaded in enumerate(loader.stream(trainer.steps_done, steps, chosen.workers), trainer.steps_done):
+        for batch in batches(task, loader, trainer.steps_done, steps, processes, device):
             rate = trainer.learning_rate
-            terms = trainer.step(_to_device(task, loaded, step, processes, device))
+            terms = trainer.step(batch)
             sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
             bar.update(1)
             if trainer.steps_done % every == 0:
@@ -270,10 +272,19 @@ def _manner(trainer: Trainer) -> str:
 
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:
     """Loss terms over steps as CSV, for `dvc plots`."""
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(curve[0]) if curve else ["step"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(curve[0]) if curve else ["step"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
+    write_atomically(path, text.getvalue().encode())
+
+
+def batches(
+    task: Task, loader: Loader, first: int, stop: int, processes: Processes, device: torch.device
+) -> Iterator[TrainingBatch]:
+    """What steps first..stop-1 train on."""
+    loaded = enumerate(loader.stream(first, stop, task.settings.workers), first)
+    return prepared(loaded, lambda each: _to_device(task, each[1], each[0], processes, device), device)
 
 
 def _to_device(task: Task, loaded: LoadedBatch, step: int, processes: Processes, device: torch.device) -> TrainingBatch:
@@ -282,7 +293,7 @@ def _to_device(task: Task, loaded: LoadedBatch, step: int, processes: Processes,
     entropy = [task.seed, APPEARANCE, step, *([processes.rank] if processes.rank else [])]
     stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
     random = torch.Generator().manual_seed(int(stream >> np.uint64(1)))
-    crops = recolored(torch.from_numpy(loaded.crops).to(device), chosen.color, random)
+    crops = recolored(on_device(loaded.crops, device), chosen.color, random)
     inputs = network_input(cut_out(crops, chosen.cut_out, random), spec)
     teachers = {
         name: teacher_in_frame(

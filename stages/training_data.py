@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.crops import CropStore
 from cache.targets import CHUNK, TargetStore
 from pipeline.crops import crop
-from pipeline.frames import Regions, compose, mirror
+from pipeline.frames import Regions, compose, invert, mirror
 from pipeline.people.people import People
-from pipeline.people.pictures import read_picture, safe_path
+from pipeline.people.pictures import decode, read_picture, safe_path
 from pipeline.spec import NetworkSpec
 from pipeline.targets.block import TargetBlock
 from pipeline.training.batch import LoadedBatch
@@ -21,8 +22,8 @@ from pipeline.views import PLAIN, STRONG, WEAK, Views, draw_view
 ORDER, GEOMETRY = 1, 2
 """Streams of randomness: each concern draws from SeedSequence([seed, stream, ...])."""
 
-BUFFER = 64
-"""Chunks whose people are shuffled among each other; as many per teacher stay decoded."""
+BUFFER = 16
+"""Chunks whose people are shuffled among each other; twice as many per teacher stay decoded."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class Source:
     stores: dict[str, TargetStore]
     corrections: dict[str, np.ndarray] = field(default_factory=dict)
     """By teacher, float (N, K, 2): image pixels by which its keypoints are moved, see pipeline.calibration."""
+    crops: CropStore | None = None
+    """Where people are seen instead of in the pictures; it shows all that the views do."""
+
+    @property
+    def pixels(self) -> float:
+        """Of what is decoded for a person, on average."""
+        wh = self.people.image_wh if self.crops is None else self.crops.wh[self.people.use]
+        return float(wh.astype(np.float64).prod(axis=1).mean())
 
 
 @dataclass(frozen=True)
@@ -98,9 +107,11 @@ class Loader:
         self.sources, self.spec, self.batch, self.geometry, self.seed = sources, spec, batch, geometry, seed
         self.online, self.part = online or {}, part
         self.people = sum(int(source.people.use.sum()) for source in sources)
-        area = np.mean([source.people.image_wh.astype(np.float64).prod(axis=1).mean() for source in sources])
+        area = float(np.mean([source.pixels for source in sources]))
+        kept = functools.lru_cache(maxsize=int(max(64, picture_bytes / (3 * area))))
         self._sizes = [dict(zip(s.people.image.tolist(), s.people.image_wh, strict=True)) for s in sources]
-        self._picture = functools.lru_cache(maxsize=int(max(64, picture_bytes / (3 * area))))(self._read_picture)
+        self._picture = kept(self._read_picture)
+        self._decoded = kept(self._decode)
         teachers = sum(len(source.stores) for source in sources)
         self._chunk = functools.lru_cache(maxsize=max(1, 2 * BUFFER * teachers))(self._read_chunk)
         self._order = functools.lru_cache(maxsize=4)(functools.partial(epoch_order, sources, seed=seed))
@@ -173,11 +184,19 @@ class Loader:
         return keypoints, labelled
 
     def _crops(self, entries: np.ndarray, affines: np.ndarray, wh: tuple[int, int]) -> np.ndarray:
-        crops = [
-            crop(self._picture(s, self.sources[s].people.image[row]), affines[i : i + 1], wh)
-            for i, (s, row, _) in enumerate(entries)
-        ]
+        crops = []
+        for (s, row, _), affine in zip(entries, affines, strict=True):
+            pixels, pixels_from_image = self._pixels(s, row)
+            input_from_pixels = affine if pixels_from_image is None else compose(affine, invert(pixels_from_image))
+            crops.append(crop(pixels, input_from_pixels[None], wh))
         return np.concatenate(crops)
+
+    def _pixels(self, source: int, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """A person's picture, or crop with its affine from the picture."""
+        there = self.sources[source]
+        if there.crops is None:
+            return self._picture(source, there.people.image[row]), None
+        return self._decoded(source, row), there.crops.crop_from_image[row]
 
     def _region(
         self, source: int, row: int, view: int, random: np.random.Generator, step: int
@@ -217,6 +236,11 @@ class Loader:
     def _read_picture(self, source: int, image: str) -> np.ndarray:
         there = self.sources[source]
         return read_picture(safe_path(there.images, image), self._sizes[source][image])
+
+    def _decode(self, source: int, row: int) -> np.ndarray:
+        store = self.sources[source].crops
+        assert store is not None
+        return decode(store.jpeg(row), f"{store.path}: row {row}", oriented=False)
 
     def _read_chunk(self, source: int, teacher: str, chunk: int, view: int) -> TargetBlock:
         store = self.sources[source].stores[teacher]

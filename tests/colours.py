@@ -51,23 +51,25 @@ def make_colour_dataset(folder: Path, pictures: int, people: int = 1) -> None:
 
 def save_colour_teacher(path: Path, order: np.ndarray | None = None) -> None:
     """Crops (N, 3, H, W), normalised with MEAN and STD, to maps (N, 17, H/4, W/4): exp(-(distance from the keypoint's colour / 20)^2),
-    averaged over four by four pixels. `order` exchanges the channels."""
-    colors = COLORS if order is None else COLORS[order]
+    averaged over four by four pixels. `order` exchanges the channels. The square of the distance is |pixel|^2 - 2 pixel . colour +
+    |colour|^2, which takes a fifth of the time that subtracting takes."""
+    colors = (COLORS if order is None else COLORS[order]).astype(np.float32)
     constants = {
         "mean": np.array(MEAN, np.float32)[:, None, None],
         "std": np.array(STD, np.float32)[:, None, None],
-        "colors": colors.astype(np.float32)[:, :, None, None],
+        "colors": -2 * colors[:, :, None, None],
+        "squares": (colors**2).sum(axis=1),
         "one": np.array([1]),
-        "two": np.array([2]),
         "sharp": np.array(-1 / 400, np.float32),
     }
     nodes = [
         helper.make_node("Mul", ["crops", "std"], ["scaled"]),
         helper.make_node("Add", ["scaled", "mean"], ["pixels"]),
-        helper.make_node("Unsqueeze", ["pixels", "one"], ["each"]),
-        helper.make_node("Sub", ["each", "colors"], ["away"]),
-        helper.make_node("Mul", ["away", "away"], ["squared"]),
-        helper.make_node("ReduceSum", ["squared", "two"], ["distance"], keepdims=0),
+        helper.make_node("Conv", ["pixels", "colors", "squares"], ["others"]),
+        helper.make_node("Mul", ["pixels", "pixels"], ["squared"]),
+        helper.make_node("ReduceSum", ["squared", "one"], ["own"], keepdims=1),
+        helper.make_node("Add", ["others", "own"], ["rounded"]),
+        helper.make_node("Relu", ["rounded"], ["distance"]),
         helper.make_node("Mul", ["distance", "sharp"], ["exponent"]),
         helper.make_node("Exp", ["exponent"], ["near"]),
         helper.make_node("AveragePool", ["near"], ["maps"], kernel_shape=[4, 4], strides=[4, 4]),

@@ -11,9 +11,8 @@ import pytest
 import cli
 from pipeline.networks.architectures import ARCHITECTURES
 from pipeline.teachers.providers import Device
-from stages import teach
 from stages.fetching.catalogue import DATASETS
-from tests.fixtures import flip_bit, params
+from tests.fixtures import flip_bit
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = "data/targets/tiny/coco-train.zarr"
@@ -21,6 +20,7 @@ COMMANDS = [
     [c]
     for c in (
         "prepare",
+        "crops",
         "teach",
         "fit",
         "calibrate",
@@ -65,12 +65,6 @@ def pipeline(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return call
-
-
-@pytest.fixture
-def taught(project):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
-    return project
 
 
 def assert_refused(result: tuple[int, str, str], *words: str) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.skeletons import MPII16
 from tests.closure import ROOT
+from tests.fixtures import save_teacher
 
 BIN = Path(sys.executable).parent
 TINY = {"steps": 6, "batch": 8}
@@ -43,7 +45,7 @@ def copy_of_the_project(folder: Path) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["sample"] |= {"train": 14, "test": 5, "size": 160}
     params["prepare"] |= {"validation": 0.3, "views": 2}
-    params["fit"] |= {"width": 8, "training": TINY}
+    params["fit"] |= {"width": 8, "training": TINY, "teachers": ["coco"]}
     params["teach"]["check"] = 0
     params["distill"] |= {"width": 8, "score_floor": 0.0, "training": TINY}
     params["baselines"] = {"joint": {**params["baselines"]["joint"], "view_count": 2}}
@@ -67,6 +69,9 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
     here, there, remote = tmp_path / "here", tmp_path / "there", tmp_path / "remote"
     here.mkdir()
     copy_of_the_project(here)
+    # One teacher is fitted, the other one's file is given.
+    (here / "data/teachers").mkdir(parents=True)
+    save_teacher(here / "data/teachers/mpii.onnx", len(MPII16), input_wh=(96, 128))
 
     repro(here)
     metrics = json.loads((here / "results/metrics.json").read_text())
@@ -103,14 +108,14 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
         "dvc",
         "pull",
         "--quiet",
-        "data@sample",
+        "crops",
         "prepare@coco",
         "prepare@mpii",
         "prepare@halpe",
         "teach@coco",
         "teach@mpii",
     )
-    assert not (there / "data/teachers").exists()
+    assert not (there / "data/teachers").exists() and not (there / "data/sample").exists()
     assert "changed deps" not in run(there, "dvc", "status", "distill@unified")
     pipeline(there, "cache", "verify", "data/targets/coco/coco-train.zarr")
     pipeline(there, "distill")
@@ -124,6 +129,7 @@ def test_the_profile_of_real_data_is_a_line_without_sample_and_fitted_teachers(t
     stages = {line.split()[0] for line in run(tmp_path, "dvc", "stage", "list").splitlines()}
     assert stages == {
         *(f"prepare@{dataset}" for dataset in ("coco", "mpii", "halpe")),
+        "crops",
         *(f"teach@{teacher}" for teacher in ("coco", "mpii")),
         "distill@unified",
         "export@unified",

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages.crops import CropSettings
 from stages.datasets import dataset_settings
 from stages.evaluation.results import EvaluateSettings
 from stages.fit import FitSettings
@@ -20,6 +21,7 @@ from tests.closure import ROOT, closure
 STAGE_FILES = {
     "data": "sample",
     "prepare": "prepare",
+    "crops": "crops",
     "fit": "fit",
     "teach": "teach",
     "distill": "distill",
@@ -66,6 +68,7 @@ def test_an_edit_to_the_loss_runs_no_teacher_and_an_edit_to_a_score_trains_nothi
 
 def test_stores_survive_a_killed_stage() -> None:
     assert LINE["teach"]["do"]["outs"] == [{"data/targets/${key}": {"persist": True}}]
+    assert LINE["crops"]["outs"] == [{"data/crops": {"persist": True}}]
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.name)
@@ -73,6 +76,7 @@ def test_a_profile_is_read_without_complaint(profile: Path) -> None:
     params = load_params(profile)
     datasets = dataset_settings(params)
     for cls, section in (
+        (CropSettings, "crops"),
         (FitSettings, "fit"),
         (TeachSettings, "teach"),
         (DistillSettings, "distill"),

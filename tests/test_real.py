@@ -43,7 +43,7 @@ def real_params(real: Path) -> dict:
             "mpii": {"format": "mpii", "annotations": str(real / "mpii"), "score": "pckh", "train": mpii, "test": mpii},
             "halpe": {"format": "halpe", "annotations": str(real / "halpe"), "score": "ap", "test": halpe},
         },
-        "prepare": {"validation": 0, "views": 4},
+        "prepare": {"validation": 0, "views": 2},
         "teachers": {
             "coco": {
                 "onnx": str(real / "models/simplepose_coco17_256x192.onnx"),
@@ -72,8 +72,8 @@ def test_the_real_teacher_scores_what_it_should_from_its_store(
     assert "mpii train: 5 people in use of 5, 5 pictures" in said
     assert "halpe test: 12 people in use of 14, 4 pictures" in said
 
-    teach.run(params, "coco", "cpu", say=said.append)
-    assert said[-1].startswith("teacher coco: 120 people x 4 views, 120 looked at now")
+    teach.run(params, "coco", "cpu", check=False, say=said.append)
+    assert said[-1].startswith("teacher coco: 120 people x 2 views, 120 looked at now")
     for dataset in ("coco", "mpii"):
         assert verify(store_path("coco", dataset, "train")) == []
     people = load_people("coco", "train")
@@ -105,41 +105,44 @@ def with_left_and_right_exchanged(source: Path, place: Path) -> None:
 
 
 def test_check_of_the_real_teacher(real_project: dict) -> None:
-    """0.506 as declared, and 0.544 with padding 1.0: another implementation's numbers, ours within 0.01 of them."""
+    """As declared and misread: another implementation's numbers, ours within 0.01 of them; none with left and right exchanged."""
     said: list[str] = []
     check.run(real_project, "coco", "cpu", say=said.append)
     (score,) = (line for line in said if line.startswith("AP"))
     assert score.endswith("on 115 people of coco in 46 pictures, true boxes")
     assert float(score.split()[1]) == pytest.approx(50.6, abs=1.0)
-    (padding,) = (line for line in said if line.startswith("  padding 1.0"))
-    assert float(padding.split()[2]) == pytest.approx(54.4, abs=1.0)
+    misread = {"padding 1.0": 54.4, "color bgr": 39, "pixels 0-255": 7, "left and right": 0}
+    for what, score in misread.items():
+        (found,) = (line for line in said if line.startswith(f"  {what}"))
+        assert float(found.split("  higher by")[0].split()[-1]) == pytest.approx(score, abs=1.0)
     assert said[-1].startswith("teacher coco is what params.yaml says; padding 1.0 scores higher here")
 
 
 @pytest.mark.parametrize(
-    ("changes", "score", "suspect"),
+    ("changes", "suspect"),
     [
-        ({"color": "bgr"}, 39, "color rgb"),
-        ({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, 7, "pixels 0-1"),
-        ({"onnx": "exchanged.onnx"}, 0, "left and right keypoints swapped"),
+        ({"color": "bgr"}, "color rgb"),
+        ({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, "pixels 0-1"),
+        ({"onnx": "exchanged.onnx"}, "left and right keypoints swapped"),
     ],
     ids=["colour order", "statistics", "left and right"],
 )
-def test_check_names_what_is_misread(real_project: dict, changes: dict, score: float, suspect: str) -> None:
-    """The first two scores are another implementation's, ours within 0.01 of them."""
+def test_check_names_what_is_misread(real_project: dict, changes: dict, suspect: str) -> None:
+    """What each of them scores stands above; some forty people suffice to tell."""
+    real_project["teach"] = {"check": 40}
     teacher = real_project["teachers"]["coco"]
     with_left_and_right_exchanged(Path(teacher["onnx"]), Path("exchanged.onnx"))
     teacher |= changes
     with pytest.raises(UserError) as error:
         teach.run(real_project, "coco", "cpu", say=lambda line: None)
     assert f"with {suspect}" in str(error.value)
-    assert float(str(error.value).split("AP ")[1].split()[0]) == pytest.approx(score, abs=1.0)
     assert not Path("data/targets").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "skeleton", "input_hw"), [("coco", "coco17", (256, 192)), ("mpii", "mpii16", (256, 256))]
+    ("name", "skeleton", "input_hw"),
+    [pytest.param("coco", "coco17", (256, 192), marks=pytest.mark.long), ("mpii", "mpii16", (256, 256))],
 )
 def test_rtmpose_m_teaches_the_real_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path, name: str, skeleton: str, input_hw: tuple[int, int]

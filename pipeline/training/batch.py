@@ -37,6 +37,12 @@ class LoadedBatch:
     """Per teacher that is calibrated: float (B, teacher's K, 2), image pixels by which its keypoints are to be moved."""
 
 
+def on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The values on the device; to a GPU by way of pinned memory, from which it copies while the processor goes on."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def channels_for(student: Skeleton, teacher: Skeleton, flipped: np.ndarray) -> np.ndarray:
     """Int (B, K): the teacher's channel that supervises each student keypoint, -1 for none; mirrored names where flipped."""
     upright = student.positions_in(teacher)
@@ -105,7 +111,7 @@ def teacher_in_frame(
     channel = torch.from_numpy(channels).to(device)
 
     def picked(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(device)[rows, channel.clamp(min=0)]
+        return on_device(values, device)[rows, channel.clamp(min=0)]
 
     levels = tuple(picked(values[:, 0]) for values in block.levels.values())
     score = picked(block.score[:, 0].astype(np.float32))

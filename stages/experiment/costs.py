@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from cache.place import place_of
 from pipeline.crops import crop
 from pipeline.errors import UserError
 from pipeline.people.pictures import read_picture, safe_path
 from stages.datasets import TRAIN, DatasetSettings, dataset_settings, load_people, load_views, named
 from stages.online import online_teacher
+from stages.stores import store_place
 from stages.students import Arm
-from stages.teachers import store_path, teach_command
+from stages.teachers import teach_command
 
 PEOPLE = 64
 """Whom a teacher is timed on, in all their views, reading included."""
@@ -48,10 +50,10 @@ def cost_of(arm: Arm, costs: dict[tuple[str, str], StageOne], views: int) -> Sta
 def _cost(params: dict[str, Any], teacher: str, dataset: str, settings: DatasetSettings) -> StageOne:
     people = load_people(dataset, TRAIN)
     views = load_views(dataset, TRAIN, people)
-    store = store_path(teacher, dataset, TRAIN)
-    if not store.is_dir():
+    store = store_place(params, teacher, dataset, TRAIN)
+    sizes = place_of(store).sizes()
+    if not sizes:
         raise UserError(f"{store}: no such target store: run `{teach_command(teacher)}`")
-    size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
     used = np.flatnonzero(people.use)
     some = used[:PEOPLE]
     teach, _ = online_teacher(params, teacher, "auto")
@@ -63,4 +65,4 @@ def _cost(params: dict[str, Any], teacher: str, dataset: str, settings: DatasetS
     for view in range(len(views)):
         teach.look(people.rows(some), views.only(some, view), np.stack([each[view] for each in crops]))
     seconds = (time.process_time() - start) / (len(some) * len(views))
-    return StageOne(len(used), seconds * len(used), size / len(views) / 1e6)
+    return StageOne(len(used), seconds * len(used), sum(sizes.values()) / len(views) / 1e6)

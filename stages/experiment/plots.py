@@ -1,5 +1,6 @@
 """Plots of the comparison as PNG. What is plotted is computed elsewhere."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from pipeline.files import write_atomically
 from pipeline.report.plots import COLORS, GREY, STYLE
 
 
@@ -44,7 +46,7 @@ def passes_plot(points: Sequence[Point], path: Path) -> None:
         axes.set_xlabel("crops that teachers look at")
         axes.set_ylabel("average of COCO AP and MPII PCKh@0.5")
         axes.set_title("Accuracy against teacher forward passes (mean and standard deviation over seeds)")
-        figure.savefig(path, dpi=150, metadata={"Software": None})
+        _write(figure, path)
 
 
 def conditions_plot(pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
@@ -62,4 +64,10 @@ def conditions_plot(pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]]
         axes.set_ylabel("average of COCO AP and MPII PCKh@0.5")
         axes.set_title("When does distilling help? (lines: means, dots: seeds)")
         axes.legend(loc="upper left")
-        figure.savefig(path, dpi=150, metadata={"Software": None})
+        _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
+    write_atomically(path, stream.getvalue())

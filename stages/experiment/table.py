@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
 from stages.datasets import PrepareSettings
@@ -40,11 +41,12 @@ def run(params: dict[str, Any], say: Callable[[str], None] = print) -> None:
         ]
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_atomically(RESULTS / "table.md", text.encode())
-    write_atomically(RESULTS / "runs.csv", _csv([each for found in runs.values() for each in found]))
-    write_atomically(RESULTS / "summary.json", as_json(_summary(runs)))
-    passes_plot(_points(experiment, runs, costs), RESULTS / "passes.png")
-    conditions_plot(_pairs(experiment, runs), RESULTS / "conditions.png")
+    with exclusive(RESULTS, passing=True):
+        write_atomically(RESULTS / "table.md", text.encode())
+        write_atomically(RESULTS / "runs.csv", _csv([each for found in runs.values() for each in found]))
+        write_atomically(RESULTS / "summary.json", as_json(_summary(runs)))
+        passes_plot(_points(experiment, runs, costs), RESULTS / "passes.png")
+        conditions_plot(_pairs(experiment, runs), RESULTS / "conditions.png")
     say(text)
     say(f"{RESULTS}: written")
 

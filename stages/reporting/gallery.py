@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.crops import crop
 from pipeline.drawing import draw_pose, sheet
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.frames import apply, input_from_image, regions_of_boxes
 from pipeline.people.people import People
 from pipeline.people.pictures import read_picture, safe_path
@@ -123,9 +124,12 @@ def write_sheet(place: Path, chosen: list[Chosen]) -> None:
         for each in chosen
     ]
     drawn = sheet(rows, [pose.title for pose in chosen[0].poses], [f"{each.kind}: {each.label}" for each in chosen])
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(place), drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
-        raise UserError(f"{place}: cannot be written: is the disk full, or the folder read-only?")
+    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if not done:
+        raise UserError(
+            f"{place}: expected a sheet that a JPEG can hold, found {drawn.shape[1]} x {drawn.shape[0]} pixels"
+        )
+    write_atomically(place, data.tobytes())
 
 
 def _mean(distance: np.ndarray) -> np.ndarray:

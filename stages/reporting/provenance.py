@@ -4,17 +4,18 @@ import json
 import platform
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from cache.place import Where, place_of
 from cache.reader import read_layout
 from cache.targets import TargetLayout
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.report.figures import Table
 from stages.datasets import TAUGHT, dataset_settings, load_people
+from stages.stores import store_place
 from stages.students import STUDENTS, arms
-from stages.teachers import listed_teachers, store_path, teach_command, teacher_settings
+from stages.teachers import listed_teachers, teach_command, teacher_settings
 
 PACKAGES = (
     "pose-fusion",
@@ -73,7 +74,7 @@ def store_table(params: dict[str, Any], say: Say) -> Table:
     for teacher in listed_teachers(params):
         for dataset in trained:
             for split in TAUGHT:
-                path = store_path(teacher, dataset, split)
+                path = store_place(params, teacher, dataset, split)
                 try:
                     rows.append([teacher, dataset, split, *_store(path, teacher)])
                 except UserError as error:
@@ -82,11 +83,12 @@ def store_table(params: dict[str, Any], say: Say) -> Table:
     return Table(f"Target stores, and the first {DIGITS} digits of what each was made from", heads, rows)
 
 
-def _store(path: Path, teacher: str) -> list[str]:
-    if not path.is_dir():
+def _store(path: Where, teacher: str) -> list[str]:
+    sizes = place_of(path).sizes()
+    if not sizes:
         raise UserError(f"{path}: no such target store: run `{teach_command(teacher)}`")
     layout, fingerprint = read_layout(path, TargetLayout, teach_command(teacher))
-    megabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
+    megabytes = sum(sizes.values()) / 1e6
     target = f"{layout.height} x {layout.width}" + (" bins" if layout.separate else "")
     digests = [str(fingerprint.get(key, ""))[:DIGITS] for key in ("teacher", "people", "pictures")]
     return [f"{layout.people:,} x {layout.views}", target, f"{megabytes:.1f}", *digests]

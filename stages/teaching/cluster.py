@@ -1,7 +1,7 @@
 """Units of work on a `dask.distributed` cluster that somebody has started: one task and one writer per boundary of a store.
 
-Stores, pictures and the teacher's file lie on a file system that client and workers see under the same path. Only this module
-imports `distributed`, and only when a scheduler is named.
+Pictures, the teacher's file and stores on disk lie on a file system that client and workers see under the same path; workers reach
+remote stores by the environment they were started in. Only this module imports `distributed`, and only when a scheduler is named.
 """
 
 import contextlib
@@ -16,11 +16,13 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker, Lock, get_worker, wait
 
+from cache.place import place_of
 from pipeline.errors import UserError, one_line
 from pipeline.spec import NetworkSpec, Precision, spec_values
 from pipeline.teachers.session import Device, Teacher, open_teacher
-from stages.teaching.stream import cores, written
+from stages.teaching.stream import written
 from stages.teaching.units import Unit
+from stages.threads import cores
 
 CONNECT_SECONDS = 10
 PATIENCE_SECONDS = 20
@@ -127,7 +129,8 @@ def _some(units: Iterator[Unit], count: int) -> Iterator[Unit]:
 
 
 def _absolute(unit: Unit) -> Unit:
-    return dataclasses.replace(unit, store=unit.store.absolute(), images=unit.images.absolute())
+    store = unit.store.absolute() if isinstance(unit.store, Path) else unit.store
+    return dataclasses.replace(unit, store=store, images=unit.images.absolute())
 
 
 def _done(client: Client, tasks: Iterable[Future]) -> list[Future]:
@@ -211,9 +214,10 @@ def _write(wanted: Wanted, provider: str, peers: dict[str, int], unit: Unit, bat
                 f"worker {worker.address}: runs the teacher on {teacher.opened.provider}, the others on {provider}: stop it, "
                 "then run this again"
             )
-        if not (unit.store / "zarr.json").is_file():
+        if not place_of(unit.store).has("zarr.json"):
+            shared = "a file system" if isinstance(unit.store, Path) else "an endpoint"
             raise UserError(
-                f"worker {worker.address}: {unit.store} is not there: expected a file system that client and workers share"
+                f"worker {worker.address}: {unit.store} is not there: expected {shared} that client and workers share"
             )
         # A worker that was taken for dead, or whose client is gone, may still be at this boundary.
         with Lock(f"{unit.store} {unit.boundary}"):

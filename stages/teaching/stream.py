@@ -4,23 +4,23 @@ Everything that waits is counted, so memory does not grow with the number of uni
 """
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from cache.writer import write_boundary
 from pipeline.people.pictures import read_picture, safe_path
 from pipeline.targets.block import TargetBlock
-from pipeline.teachers.inputs import fill, normalised_levels
+from pipeline.teachers.inputs import fill, normalised_levels, widened
 from pipeline.teachers.session import Teacher
 from pipeline.teachers.targets import blank, enter, look
+from stages.datasets import advised
 from stages.teaching.units import Batch, Unit, batches_of, people_at_once
+from stages.threads import threads
 
 INPUTS = 4
 """Batches of network inputs in memory: one is looked at, two are being filled, one waits for what it shares with the one before."""
@@ -28,11 +28,6 @@ OUTPUTS = 3
 """Batches of raw outputs that are judged and quantised, or wait for it."""
 BLOCKS = 2
 """Units that are compressed and written, or wait for it."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def written(
@@ -68,19 +63,6 @@ def _result(write: tuple[int, Future[None]]) -> int:
     return count
 
 
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """That many threads, which have ended, their waiting work dropped, when this is left; OpenCV starts none of its own meanwhile."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    pool = ThreadPoolExecutor(count, "teach")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        cv2.setNumThreads(before)
-
-
 def blocks(
     teacher: Teacher,
     units: Iterable[Unit],
@@ -88,30 +70,35 @@ def blocks(
     pool: ThreadPoolExecutor,
     turn: AbstractContextManager[object] | None = None,
 ) -> Iterator[tuple[Unit, TargetBlock]]:
-    """The targets of units, in order. The first error in the order of people is raised, whichever thread it happens in."""
+    """The targets of units, in order. The first error in the order of people is raised, whichever thread it happens in, and
+    after all units before it."""
     judged: deque[tuple[Batch, TargetBlock, Future[None]]] = deque()
     block: TargetBlock | None = None
-    for each, inputs in _filled(teacher, units, batch, pool):
-        people = each.unit.people
-        block = blank(teacher, people, each.unit.views) if block is None else block
-        with turn or contextlib.nullcontext():
-            looks = look(teacher, inputs, batch) if len(inputs) else ()
-        judged.append((each, block, pool.submit(enter, block, each.rows, looks, teacher, people)))
-        del looks
-        if each.last:
-            block = None
-        while judged and (len(judged) > OUTPUTS or judged[0][2].done()):
-            yield from _judged(judged.popleft())
-    while judged:
-        yield from _judged(judged.popleft())
+    try:
+        for each, inputs in _filled(teacher, units, batch, pool):
+            people = each.unit.people
+            block = blank(teacher, people, each.unit.views) if block is None else block
+            with turn or contextlib.nullcontext():
+                looks = look(teacher, inputs, batch) if len(inputs) else ()
+            judged.append((each, block, pool.submit(enter, block, each.rows, looks, teacher, people)))
+            del looks
+            if each.last:
+                block = None
+            yield from _judged(judged, OUTPUTS)
+    except Exception:
+        yield from _judged(judged, 0)
+        raise
+    yield from _judged(judged, 0)
 
 
-def _judged(waiting: tuple[Batch, TargetBlock, Future[None]]) -> Iterator[tuple[Unit, TargetBlock]]:
-    """Nothing, or with its last batch the whole unit."""
-    batch, block, future = waiting
-    future.result()
-    if batch.last:
-        yield batch.unit, block
+def _judged(waiting: deque[tuple[Batch, TargetBlock, Future[None]]], most: int) -> Iterator[tuple[Unit, TargetBlock]]:
+    """Units of which everything is judged, until at most so many batches wait. A batch whose judging fails stays the first."""
+    while waiting and (len(waiting) > most or waiting[0][2].done()):
+        batch, block, future = waiting[0]
+        future.result()
+        waiting.popleft()
+        if batch.last:
+            yield batch.unit, block
 
 
 @dataclass(frozen=True)
@@ -180,7 +167,8 @@ def _fill(teacher: Teacher, levels: np.ndarray, image: str, places: list[tuple[_
     first, positions = places[0]
     unit = first.batch.unit
     wh = unit.people.image_wh[first.batch.rows[positions[0]]]
-    picture = read_picture(safe_path(unit.images, image), wh)
+    with advised(unit.dataset):
+        picture = widened(read_picture(safe_path(unit.images, image), wh))
     for filling, positions in places:
         views = filling.batch.unit.views
         affines = teacher.spec.input_from_image(views.regions(filling.batch.rows[positions], slice(None)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.place import Where
 from cache.targets import TargetLayout
 from pipeline.people.people import People
 from pipeline.views import Views
@@ -14,7 +15,8 @@ from pipeline.views import Views
 class Unit:
     """What has to be known to make one boundary of a store, on whichever machine."""
 
-    store: Path
+    dataset: str
+    store: Where
     layout: TargetLayout
     boundary: int
     images: Path
@@ -49,7 +51,8 @@ class Batch:
 
 
 def unit_of(
-    store: Path,
+    dataset: str,
+    store: Where,
     layout: TargetLayout,
     boundary: int,
     images: Path,
@@ -60,7 +63,7 @@ def unit_of(
     """The unit of that boundary, cut out of the tables of the whole split; other `rows` of them for a trial."""
     own = np.arange(layout.people)[layout.rows(boundary)] if rows is None else rows
     of_rows = Views(views.person[own], views.kinds, views.center[own], views.size[own], views.rotation[own])
-    return Unit(store, layout, boundary, images, people.rows(own), of_rows)
+    return Unit(dataset, store, layout, boundary, images, people.rows(own), of_rows)
 
 
 def people_at_once(batch: int, views: int) -> int:

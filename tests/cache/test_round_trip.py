@@ -1,8 +1,9 @@
 """What is written is what is read, and its bytes are pinned."""
 
 import hashlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,37 @@ def test_read_gives_what_was_written(either, rows, view):
     assert_equal(store.read(rows, view), expected if view is None else one_view(expected, view))
 
 
+@pytest.mark.parametrize("layout", [LAYOUT, SEPARATE], ids=["maps", "bins"])
+def test_every_chunk_of_a_shard_is_the_right_one(tmp_path, layout):
+    """Chunks of one view are read straight out of the shard, by their place in it; where 64 people do not divide a boundary, fewer."""
+    for chunk, people in ((64, 32), (16, 16)):
+        shards = replace(layout, boundary=32, chunk=chunk)
+        path = tmp_path / f"{chunk}.zarr"
+        write(path, layout=shards)
+        store = open_targets(path, AGAIN, IDS)
+        assert shards.at_once == people
+        for start, view in itertools.product(range(0, 41, people), (0, 1)):
+            rows = slice(start, min(start + people, 41))
+            assert_equal(store.read(rows, view), one_view(content(rows, layout), view))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:],
+        lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+        lambda data: data[:20],
+    ],
+    ids=["chunk", "index", "length"],
+)
+def test_a_damaged_chunk_is_named(store, spoil):
+    shard = store.path / "heatmaps/c/1/0/0/0/0"
+    shard.write_bytes(spoil(shard.read_bytes()))
+    with pytest.raises(UserError, match=r"people 16-32 cannot be read .*: run `pipeline cache verify"):
+        store.read(slice(16, 32), view=0)
+    assert_equal(store.read(slice(32, 41), 1), one_view(content(slice(32, 41)), 1))
+
+
 def test_reading_twice_in_any_order_gives_the_same(either):
     layout, store = either
     for rows in (slice(30, 41), slice(0, 20), slice(30, 41)):
@@ -129,8 +161,8 @@ def test_every_array_says_its_unit(either):
 @pytest.mark.parametrize(
     ("layout", "pinned"),
     [
-        (LAYOUT, "e75895ed175be07b2cf8506466b8bd5448ada56d97087419fa1c7339cce6bad9"),
-        (SEPARATE, "28d9bbdfb95653f95672292d807a7d2bd33ab31ac42146112de69cdaa04ba02e"),
+        (LAYOUT, "569ade58f024c97f9d6c75d7b5779b357f1a114cceb10f83f4b30bc1041466eb"),
+        (SEPARATE, "42a6565ffed2e7b80bdb02031c12ffa04f5766964d282233586cbdcdb7838baf"),
     ],
     ids=["maps", "bins"],
 )
@@ -138,7 +170,7 @@ def test_stored_bytes_are_pinned(tmp_path, layout, pinned):
     write(tmp_path / "a.zarr", layout=layout)
     files = read_manifest(tmp_path / "a.zarr")["files"]
     digest = hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
-    assert (TargetLayout.VERSION, digest) == (2, pinned), (
+    assert (TargetLayout.VERSION, digest) == (3, pinned), (
         "the bytes of a store have changed for the same input: raise cache.layout.TargetLayout.VERSION and pin the new digest here"
     )
 

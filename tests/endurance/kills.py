@@ -94,11 +94,11 @@ def difference(found: dict[str, str], expected: dict[str, str]) -> list[str]:
     ]
 
 
-def some_of_a_store(teacher: str) -> Callable[[Path, random.Random], str]:
-    """Takes away a teacher's stores, or its first boundary, or spoils a shard."""
+def some_of_a_store(place: str) -> Callable[[Path, random.Random], str]:
+    """Takes away the stores that lie there, or a shard of them, or spoils one."""
 
     def clear(folder: Path, random_: random.Random) -> str:
-        stores = folder / "data/targets" / teacher
+        stores = folder / place
         shards = sorted(path for path in stores.rglob("*") if path.is_file() and "c" in path.parts)
         choice = random_.choice(["stores", "stores", "file", "bit"]) if shards else "stores"
         if choice == "stores":
@@ -286,7 +286,11 @@ LINE = [
     Stage(("data", "sample"), dvc="data@sample"),
     *(Stage(("prepare", "--dataset", name), dvc=f"prepare@{name}") for name in ("coco", "mpii", "halpe")),
     *(Stage(("fit", "--teacher", name), 2, dvc=f"fit@{name}") for name in ("coco", "mpii")),
-    *(Stage(("teach", "--teacher", name), 6, some_of_a_store(name), f"teach@{name}") for name in ("coco", "mpii")),
+    Stage(("crops",), 2, some_of_a_store("data/crops"), "crops"),
+    *(
+        Stage(("teach", "--teacher", name), 6, some_of_a_store(f"data/targets/{name}"), f"teach@{name}")
+        for name in ("coco", "mpii")
+    ),
     Stage(("distill",), 6, dvc="distill@unified"),
     Stage(("distill", "--student", "joint"), 2, dvc="baseline@joint"),
     Stage(("evaluate",), 2, dvc="evaluate"),

@@ -4,7 +4,7 @@
 
 from tests.faults import readers
 from tests.faults.changes import Touching, bit, box_of, poses, tar_of, torch_saved
-from tests.faults.table import DISTILL, Row, after, cut, remove, write, write_params
+from tests.faults.table import DISTILL, TEACH, Row, after, cut, remove, write, write_params
 
 STORE = "data/targets/tiny/coco-train.zarr"
 IMPORT = "teacher import net.pth --arch rtmpose-t --skeleton coco17 --input 256x192 --out new.onnx"
@@ -51,7 +51,7 @@ ROWS = (
         "a store with a flipped bit, verified",
         bit(STORE + "/peak/c/0/0/0", 9, 0),
         "cache verify " + STORE,
-        "data/targets/tiny/coco-train.zarr: 1 problems",
+        "data/targets/tiny/coco-train.zarr: 1 problem",
         "run `pipeline teach --teacher NAME`, which rebuilds what is damaged and nothing else",
     ),
     Row(
@@ -103,6 +103,29 @@ ROWS = (
         write_params(distill__terms={"truth": 1}),
         DISTILL,
         "params.yaml: distill.terms.tiny: expected a weight of at least 0, found None",
+        "mend params.yaml",
+        printed=False,
+    ),
+    Row(
+        "crops that nobody made",
+        write_params(distill__pictures="crops"),
+        DISTILL,
+        "data/crops/coco.zarr: no such crop store",
+        "run `pipeline crops`",
+    ),
+    Row(
+        "crops of a quality that shows",
+        write_params(crops={"quality": 20}),
+        "crops",
+        "params.yaml: crops.quality: Input should be greater than or equal to 50, found 20",
+        "mend params.yaml",
+        printed=False,
+    ),
+    Row(
+        "targets at an address of another kind",
+        write_params(targets="ftp://bucket/prefix"),
+        TEACH,
+        "params.yaml: targets: expected data/targets or an address like s3://bucket/prefix, found 'ftp://bucket/prefix'",
         "mend params.yaml",
         printed=False,
     ),

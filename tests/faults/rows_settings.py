@@ -6,7 +6,7 @@ import json
 
 from tests.faults import readers
 from tests.faults.changes import bomb, copied, jpeg, png, teacher, weights_elsewhere
-from tests.faults.table import PREPARE, TEACH, Row, after, cut, remove, write, write_params
+from tests.faults.table import DISTILL, PREPARE, TEACH, Row, after, cut, remove, write, write_params
 
 P = "params.yaml"
 
@@ -119,6 +119,14 @@ ROWS = (
         PREPARE,
         "params.yaml: datasets.coco: unknown key `formt`",
         "did you mean `format`?",
+    ),
+    Row(
+        "settings of students that are no mapping",
+        write_params(distill="fast"),
+        DISTILL,
+        "params.yaml: distill: expected a mapping, found 'fast'",
+        "mend params.yaml",
+        printed=False,
     ),
     Row(
         "a dataset that is text",
@@ -384,48 +392,42 @@ ROWS = (
         after(remove("data/targets"), cut("pictures/00.jpg", 0.6)),
         TEACH,
         "pictures/00.jpg: expected a whole picture, found 2399 bytes without its end",
-        "put the right picture there, then run it again",
-        printed=False,
+        "mend it, then run `pipeline prepare --dataset coco`",
     ),
     Row(
         "a picture that is empty",
         after(remove("data/targets"), write("pictures/00.jpg", b"")),
         TEACH,
         "pictures/00.jpg: expected a file with content, found 0 bytes",
-        "put the right picture there, then run it again",
-        printed=False,
+        "mend it, then run `pipeline prepare --dataset coco`",
     ),
     Row(
         "a picture that is none",
         after(remove("data/targets"), write("pictures/00.jpg", b"hello")),
         TEACH,
         "pictures/00.jpg: expected a picture, found 5 bytes that are none",
-        "put the right picture there, then run it again",
-        printed=False,
+        "mend it, then run `pipeline prepare --dataset coco`",
     ),
     Row(
         "a picture of another size than annotated",
         after(remove("data/targets"), write("pictures/00.jpg", jpeg(40, 30))),
         TEACH,
         "pictures/00.jpg: expected a picture of 96 x 80 pixels, as annotated, found 40 x 30",
-        "put the right picture there, then run it again",
-        printed=False,
+        "mend it, then run `pipeline prepare --dataset coco`",
     ),
     Row(
         "a picture that went away",
         after(remove("data/targets"), remove("pictures/00.jpg")),
         TEACH,
         "pictures/00.jpg: expected a readable file, found No such file or directory",
-        "put the right picture there, then run it again",
-        printed=False,
+        "mend it, then run `pipeline prepare --dataset coco`",
     ),
     Row(
         "a picture of 400 megapixels in a few bytes",
         after(remove("data/targets"), write("pictures/00.jpg", png(20_000, 20_000))),
         TEACH,
         "pictures/00.jpg: expected a picture of at most 268,435,456 pixels, found 20000 x 20000",
-        "put the right picture there, then run it again",
-        printed=False,
+        "mend it, then run `pipeline prepare --dataset coco`",
     ),
     Row(
         "a people table that is not there",

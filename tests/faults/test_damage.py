@@ -31,12 +31,6 @@ def student() -> dict[str, Any]:
 
 
 @pytest.fixture
-def taught(project):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
-    return project
-
-
-@pytest.fixture
 def untrained(monkeypatch):
     """Fails where a step is trained."""
 
@@ -112,7 +106,7 @@ def test_verify_names_it_distill_refuses_it_and_teach_mends_it_alone(taught, unt
     names = spoil()
     times = {file: (STORE / file).stat().st_mtime_ns for file in tree(STORE)}
     said: list[str] = []
-    with pytest.raises(UserError, match=f"{len(names)} problems: run "):
+    with pytest.raises(UserError, match=f": {len(names)} problem{'s' if len(names) > 1 else ''}: run "):
         inspect.verify(STORE, said.append)
     assert said == names
     with pytest.raises(UserError) as error:
@@ -137,7 +131,7 @@ def test_a_manifest_of_another_run_is_refused(taught, untrained):
     shutil.copytree("kept.zarr", STORE)
     with pytest.raises(UserError, match="its manifest belongs to another run: run `pipeline teach --teacher tiny`"):
         distill.run(student(), None, "cpu", say=lambda line: None)
-    with pytest.raises(UserError, match="problems"):
+    with pytest.raises(UserError, match="problem"):
         inspect.verify(STORE, lambda line: None)
     save_teacher(Path("tiny.onnx"))
     teach.run(params(), "tiny", "cpu", say=lambda line: None)

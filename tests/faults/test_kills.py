@@ -5,6 +5,7 @@ Elsewhere: a Dask worker that dies (tests/stages/test_teach_cluster.py), a signa
 (tests/cache/test_resume.py). Two hundred kills: `python -m tests.endurance.kills`.
 """
 
+import ast
 import errno
 import itertools
 import os
@@ -30,6 +31,7 @@ from stages import distill, teach, training_data
 from tests.closure import ROOT
 from tests.endurance.commands import commands
 from tests.endurance.kills import Stage, Trial, difference, snapshot, some_of_a_store
+from tests.faults.test_hostile import source
 from tests.fixtures import params, tree
 
 TARGETS = Path("data/targets")
@@ -76,18 +78,16 @@ def one_thread():
 
 
 @pytest.fixture
-def expected(project) -> dict[str, str]:
+def expected(taught) -> dict[str, str]:
     """The stores of an undisturbed run, which are away again."""
-    taught()
     found = tree(TARGETS)
     TARGETS.rename("undisturbed")
     return found
 
 
 @pytest.fixture
-def expected_weights(project) -> list[str]:
+def expected_weights(taught) -> list[str]:
     """Those of an undisturbed training; the stores are there."""
-    taught()
     distilled()
     return weights()
 
@@ -134,6 +134,40 @@ def test_the_comparison_sees_other_missing_and_left_over_files(project):
     ]
 
 
+WRITERS = {
+    "cache/lock.py": "the holder, which no run reads",
+    "pipeline/archives.py": "in a folder that is renamed",
+    "pipeline/files.py": "aside",
+    "pipeline/people/table.py": "aside",
+    "stages/checkpoints.py": "aside",
+    "stages/fetching/download.py": "aside, and goes on there",
+    "stages/predicting/drawn.py": "in a folder that is renamed",
+    "stages/sample.py": "in a folder that is renamed",
+}
+"""Modules that write a file by themselves, and where; all others have `write_atomically` do it."""
+
+
+def writes(call: ast.Call) -> bool:
+    """Is it one that makes a file, by its name and arguments?"""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    given = [each.value if isinstance(each, ast.Constant) else getattr(each, "id", None) for each in call.args]
+    if name in ("save", "savefig"):
+        return "stream" not in given
+    if name == "open" or (isinstance(call.func, ast.Name) and call.func.id == "open"):
+        return any(each in ("w", "wb", "x", "xb", "a", "ab") for each in given)
+    return name in ("write_text", "write_bytes", "write_table", "imwrite", "savemat", "tofile")
+
+
+def test_files_are_written_aside():
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for file, module in source()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and writes(node)
+    }
+    assert found == set(WRITERS)
+
+
 def mount(*arguments: str) -> None:
     """`mount`, or skip where one may not."""
     try:
@@ -171,7 +205,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return err
 
 
-def test_stores_on_a_full_disk(project, expected, disk, monkeypatch, capsys):
+def test_stores_on_a_full_disk(expected, disk, monkeypatch, capsys):
     disk(TARGETS.absolute(), "size=100k")
     line = refused(monkeypatch, capsys, "teach", "--teacher", "tiny", "--device", "cpu")
     assert line.endswith(": No space left on device: free some disk or mend its permissions\n")
@@ -181,7 +215,7 @@ def test_stores_on_a_full_disk(project, expected, disk, monkeypatch, capsys):
     assert stores() == without_locks(expected) and verify(TRAIN) == []
 
 
-def test_stores_where_nothing_may_be_written(project, expected, disk, monkeypatch, capsys):
+def test_stores_where_nothing_may_be_written(expected, disk, monkeypatch, capsys):
     disk(TARGETS.absolute(), "size=4m")
     taught()
     (TRAIN / "score/c/1/0/0").unlink()
@@ -225,7 +259,7 @@ def locked_folder() -> Iterator[Callable[[Path], Callable[[], None]]]:
     give_back()
 
 
-def test_a_permission_that_is_lost_in_the_middle(project, expected, locked_folder, monkeypatch, capsys):
+def test_a_permission_that_is_lost_in_the_middle(expected, locked_folder, monkeypatch, capsys):
     """After the first boundary, whoever looks after the disk takes it away."""
     plain, give_back = cache.writer.write_boundary, []
 
@@ -243,7 +277,7 @@ def test_a_permission_that_is_lost_in_the_middle(project, expected, locked_folde
     assert stores() == without_locks(expected)
 
 
-def test_a_checkpoint_on_a_full_disk_keeps_the_one_before(project, expected_weights, disk, monkeypatch, capsys):
+def test_a_checkpoint_on_a_full_disk_keeps_the_one_before(expected_weights, disk, monkeypatch, capsys):
     """There is room for one and a half: the first is written, the second one beside it is not."""
     Path("params.yaml").write_text(yaml.safe_dump(parameters()))
     disk(CHECKPOINTS.absolute(), "size=16m")
@@ -286,7 +320,7 @@ def dies_reading(patch: pytest.MonkeyPatch, after: int) -> None:
     patch.setattr(training_data, "read_picture", read)
 
 
-def test_a_reading_thread_that_dies_ends_the_training_and_its_threads(project, expected_weights, monkeypatch):
+def test_a_reading_thread_that_dies_ends_the_training_and_its_threads(expected_weights, monkeypatch):
     before = threading.active_count()
     with monkeypatch.context() as patch:
         # of ten pictures, each of which is read once
@@ -298,7 +332,7 @@ def test_a_reading_thread_that_dies_ends_the_training_and_its_threads(project, e
     assert weights() == expected_weights and not CHECKPOINT.exists()
 
 
-def test_power_that_fails_between_the_data_of_a_boundary_and_its_done(project, expected, monkeypatch):
+def test_power_that_fails_between_the_data_of_a_boundary_and_its_done(expected, monkeypatch):
     """What was not flushed is lost: the file has its name, and no content."""
 
     class Power(BaseException):
@@ -322,7 +356,7 @@ def test_power_that_fails_between_the_data_of_a_boundary_and_its_done(project, e
 
 
 @pytest.mark.parametrize("jump", [0.0, -86400.0, 1e7], ids=["stands still", "a day back", "months ahead"])
-def test_a_clock_that_jumps_changes_nothing(project, expected, monkeypatch, jump):
+def test_a_clock_that_jumps_changes_nothing(expected, monkeypatch, jump):
     """With every look at a clock, any clock: whatever is measured with them, no target and no weight follows from it."""
     first = taught() and without_locks(tree(TARGETS))
     assert first == without_locks(expected)

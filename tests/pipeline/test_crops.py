@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.crops import crop
+from pipeline.crops import compressed, crop, part, seen
+from pipeline.frames import apply, compose, invert
 
 PICTURE = np.random.default_rng(0).integers(1, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -37,3 +38,39 @@ def test_pixels_halfway_between_two_are_their_mean():
     (half,) = crop(PICTURE, moved(-0.5, 0), (29, 20))
     mean = (PICTURE[:, :-1].astype(float) + PICTURE[:, 1:]) / 2
     assert np.abs(half - mean).max() <= 1
+
+
+def test_seen_is_the_box_around_the_corners():
+    turned = np.array([[[0.0, 1.0, -5.0], [-1.0, 0.0, 30.0]]])  # x' = y - 5, y' = 30 - x
+    assert np.allclose(seen(turned, (11, 7)), [[24, 5, 30, 15]])
+
+
+@pytest.mark.parametrize("shift", [(-9.0, -1.0), (4.0, 2.0), (-30.0, -18.0)])
+def test_a_part_shows_all_that_the_picture_does(shift):
+    affine = np.array([[1.1, 0.2, shift[0]], [-0.2, 1.1, shift[1]]])
+    pixels, part_from_image = part(PICTURE, seen(affine[None], (12, 9))[0], 1.0)
+    assert pixels.size < PICTURE.size
+    again = crop(pixels, compose(affine, invert(part_from_image))[None], (12, 9))
+    assert np.array_equal(again, crop(PICTURE, affine[None], (12, 9)))
+
+
+def test_a_part_of_half_the_density_holds_means_of_four():
+    """A pixel more on each side: columns 4 to 21, rows 2 to 15."""
+    half, half_from_image = part(PICTURE, np.array([5.0, 3.0, 20.0, 14.0]), 0.5)
+    means = PICTURE[2:16, 4:22].reshape(7, 2, 9, 2, 3).mean(axis=(1, 3))
+    assert np.abs(half - means).max() <= 0.5
+    assert np.allclose(apply(half_from_image, np.array([[4.5, 2.5], [21 - 0.5, 15 - 0.5]])), [[0, 0], [8, 6]])
+
+
+@pytest.mark.parametrize("box", [[-50, -50, -20, -20], [100, 100, 120, 130]])
+def test_one_pixel_is_left_of_a_box_without_any_of_the_picture(box):
+    pixels, _ = part(PICTURE, np.array(box, float), 1.0)
+    assert pixels.shape == (1, 1, 3)
+
+
+def test_a_part_is_made_less_dense_until_its_bytes_fit():
+    whole = np.array([0.0, 0.0, 29.0, 19.0])
+    jpeg, _, wh = compressed(PICTURE, whole, 1.0, 90, 10**6)
+    smaller, affine, smaller_wh = compressed(PICTURE, whole, 1.0, 90, len(jpeg) - 1)
+    assert wh == (30, 20) and smaller_wh == (24, 16) and len(smaller) < len(jpeg)
+    assert np.allclose(affine[:, :2], np.eye(2) * 0.8)

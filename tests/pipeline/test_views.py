@@ -38,6 +38,16 @@ def test_views_depend_on_seed_person_and_view_alone():
     assert some.person.tolist() == everyone.person[rows].tolist()
 
 
+def test_views_stay_what_they_were():
+    """Drawn one by one before they were moved together: stores of other views would be made anew."""
+    views = draw_views(people(40), 4, seed=0)
+    center = [[133.276118, 70.390688], [146.803565, 77.628266], [127.83764, 70.366493], [133.276118, 70.390688]]
+    size = [[75.463731, 59.845362], [59.784592, 58.71164], [56.492912, 64.174454], [77.143737, 61.177665]]
+    np.testing.assert_allclose(views.center[0], center, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(views.size[0], size, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(views.rotation[0], [0, 0, 0, -36.426619], rtol=0, atol=1e-6)
+
+
 def without_half_bodies(count):
     """Seven labelled keypoints are too few for one."""
     everyone = people(count)

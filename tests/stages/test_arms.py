@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.views import draw_views
-from stages import teach
 from stages.datasets import load_people, load_views
 from stages.online import online_teacher
 from stages.stores import open_store
@@ -37,12 +36,6 @@ def values() -> dict[str, Any]:
 
 def source_of(arm: Arm) -> Source:
     return task_of(values(), "both", arm, 0, "cpu").sources[0]
-
-
-@pytest.fixture
-def taught(project):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
-    return project
 
 
 def test_an_online_teacher_gives_what_its_store_has_for_the_same_regions(taught):

@@ -19,13 +19,6 @@ from tests.fixtures import PARAMS, params
 STORE = ("tiny", "coco", "train")
 
 
-@pytest.fixture
-def taught(project):
-    """The project with its teacher's stores."""
-    teach.run(params(), "tiny", device="cpu", say=lambda line: None)
-    return project
-
-
 def relabelled(by: tuple[float, float]) -> None:
     """Make the teacher's own keypoints the labels, less so many longer box sides (mirrored for the right): its offset by construction."""
     people = load_people("coco", "train")

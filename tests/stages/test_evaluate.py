@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from stages.datasets import load_people, table_path
 from stages.evaluation import score_model, score_predictions
 from stages.evaluation.poses import read_poses
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
+from tests.fixtures import make_project
 from tests.pipeline.examples import people, spec
 
 PICTURES, PEOPLE = 8, 2
@@ -61,17 +63,27 @@ def tiny_student(seed: int) -> Student:
     return Student(build(settings, wanted).eval(), settings, wanted)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_project(place)
+        make_colour_dataset(place, PICTURES, PEOPLE)
+        save_colour_teacher(place / "tiny.onnx")
+        write_boxes(place, PICTURES)
+        prepare.run(with_test_part(), say=lambda line: None)
+        for n, name in enumerate(("one", "two")):
+            (place / "data/students" / name).mkdir(parents=True)
+            save_student(tiny_student(n), place / "data/students" / name, {})
+    return place
+
+
 @pytest.fixture
-def colours(unprepared: Path) -> Path:
+def colours(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.set_num_threads(1)
-    make_colour_dataset(unprepared, PICTURES, PEOPLE)
-    save_colour_teacher(unprepared / "tiny.onnx")
-    write_boxes(unprepared, PICTURES)
-    prepare.run(with_test_part(), say=lambda line: None)
-    for n, name in enumerate(("one", "two")):
-        (unprepared / "data/students" / name).mkdir(parents=True)
-        save_student(tiny_student(n), unprepared / "data/students" / name, {})
-    return unprepared
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 def said(function: Any, *arguments: Any, **changes: Any) -> str:

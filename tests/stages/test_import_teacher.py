@@ -16,7 +16,7 @@ from pipeline.skeletons import SKELETONS
 from pipeline.spec import parse_spec
 from pipeline.teachers.session import infer, open_teacher
 from stages import import_teacher
-from stages.import_teacher import parse_input
+from stages.import_teacher import PUBLISHED, Training, parse_input
 from tests.pipeline.networks.golden import TOLERANCE, differences, filled, golden, golden_batch
 
 GAINS = {"rtmpose": 1.6, "hrnet": 0.25, "resnet": 1.0}
@@ -51,21 +51,21 @@ def bare(weights, path):
 
 
 @pytest.mark.parametrize(
-    ("arch", "skeleton", "input_hw", "write", "mmposes"),
+    ("arch", "skeleton", "input_hw", "write", "mmposes", "seen"),
     [
-        ("rtmpose-m", "coco17", (256, 192), published, True),
-        ("rtmpose-m", "mpii16", (256, 256), published, False),
-        ("rtmpose-s", "coco17", (256, 192), bare, False),
-        ("rtmpose-t", "halpe26", (256, 192), of_2020, False),
-        pytest.param("resnet-50", "coco17", (256, 192), of_2020, True, marks=pytest.mark.long),
-        pytest.param("hrnet-w32", "coco17", (256, 192), published, True, marks=pytest.mark.long),
+        ("rtmpose-m", "coco17", (256, 192), published, True, PUBLISHED),
+        ("rtmpose-s", "mpii16", (256, 256), bare, False, PUBLISHED),
+        ("rtmpose-t", "halpe26", (256, 192), of_2020, False, Training("bgr", 1.0, "udp")),
+        pytest.param("rtmpose-m", "mpii16", (256, 256), published, False, PUBLISHED, marks=pytest.mark.long),
+        pytest.param("resnet-50", "coco17", (256, 192), of_2020, True, PUBLISHED, marks=pytest.mark.long),
+        pytest.param("hrnet-w32", "coco17", (256, 192), published, True, PUBLISHED, marks=pytest.mark.long),
     ],
 )
-def test_a_checkpoint_becomes_a_teacher(tmp_path, arch, skeleton, input_hw, write, mmposes):
+def test_a_checkpoint_becomes_a_teacher(tmp_path, arch, skeleton, input_hw, write, mmposes, seen):
     ours, points = network(arch, skeleton, input_hw), SKELETONS[skeleton]
     write(ours.state_dict(), tmp_path / "published.pth")
     out, lines = tmp_path / "new" / "teacher.onnx", []
-    import_teacher.run(tmp_path / "published.pth", arch, skeleton, input_hw, out, say=lines.append)
+    import_teacher.run(tmp_path / "published.pth", arch, skeleton, input_hw, out, seen, lines.append)
 
     assert sorted(path.name for path in out.parent.iterdir()) == ["teacher.json", "teacher.onnx"]
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
@@ -83,7 +83,13 @@ def test_a_checkpoint_becomes_a_teacher(tmp_path, arch, skeleton, input_hw, writ
         assert max(differences(arch, session.run(None, {"crops": inputs.numpy()}))) < TOLERANCE
 
     beside = parse_spec(json.loads(out.with_suffix(".json").read_text()), "beside")
+    assert (beside.color, beside.padding, beside.affine) == (seen.color, seen.padding, seen.affine)
     teacher = open_teacher("it", out, beside, "cpu", threads=1)
+    other = "rgb" if seen.color == "bgr" else "bgr"
+    with pytest.raises(
+        UserError, match=rf"was made for color '{seen.color}', .*: mend .*, or import it again with --color"
+    ):
+        open_teacher("it", out, replace(beside, color=other), "cpu", threads=1)
     width, height = input_hw[1], input_hw[0]
     assert teacher.batch is None
     assert teacher.target_wh == ((2 * width, 2 * height) if arch.startswith("rtmpose") else (width // 4, height // 4))
@@ -169,21 +175,9 @@ def test_what_does_not_fit_writes_nothing(tmp_path, checkpoint, damage, changes,
     assert [path.name for path in tmp_path.iterdir()] == ["published.pth"]
 
 
-def test_what_it_was_trained_to_see_can_be_said(tmp_path, checkpoint):
-    out, lines = tmp_path / "teacher.onnx", []
-    training = import_teacher.Training("bgr", 1.0, "udp")
-    import_teacher.run(checkpoint, "rtmpose-t", "coco17", (32, 64), out, training, lines.append)
-    spec = parse_spec(json.loads(out.with_suffix(".json").read_text()), "beside")
-    assert (spec.color, spec.padding, spec.affine) == ("bgr", 1.0, "udp")
-    assert open_teacher("it", out, spec, "cpu", threads=1).spec == spec
-    with pytest.raises(
-        UserError, match=r"was made for color 'bgr', .*: mend params.yaml, or import it again with --color"
-    ):
-        open_teacher("it", out, replace(spec, color="rgb"), "cpu", threads=1)
+def test_nonsense_it_was_trained_to_see_is_refused(tmp_path, checkpoint):
     with pytest.raises(UserError, match=r"teacher import.padding: expected a number from 0.5 to 4 .*, found 9"):
-        import_teacher.run(
-            checkpoint, "rtmpose-t", "coco17", (32, 64), tmp_path / "b.onnx", import_teacher.Training("rgb", 9.0)
-        )
+        import_teacher.run(checkpoint, "rtmpose-t", "coco17", (32, 64), tmp_path / "b.onnx", Training("rgb", 9.0))
 
 
 def test_without_room_for_the_spec_there_is_no_teacher(tmp_path, checkpoint, monkeypatch):

@@ -18,8 +18,7 @@ def found(values) -> dict[str, str]:
     return {entry.what: ("" if entry.there else "gap: ") + entry.found for entry in inventory(values)}
 
 
-def test_everything_is_there(project):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+def test_everything_is_there(taught):
     for name in "ab":
         Path("data/students", name).mkdir(parents=True)
         Path("data/students", name, "student.safetensors").touch()
@@ -127,8 +126,7 @@ def test_a_teacher_of_a_dataset_that_is_not_there(unprepared):
     assert row == "gap: params.yaml: unknown dataset `cooco`: expected one of coco"
 
 
-def test_stores_of_another_file_of_the_teacher(project):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+def test_stores_of_another_file_of_the_teacher(taught):
     save_teacher(Path("tiny.onnx"), metadata={"note": "exported again"})
     assert found(params())[STORES] == (
         "gap: 0 of 2 complete: data/targets/tiny/coco-train.zarr: was made from another file of the teacher than there is now: "
@@ -156,8 +154,7 @@ def test_a_split_of_nobody_needs_no_store(unprepared):
     ],
     ids=["unfinished", "other spec", "no tables", "damaged table"],
 )  # fmt: skip
-def test_stores_that_are_not_what_they_should_be(project, spoil, changes, told):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
+def test_stores_that_are_not_what_they_should_be(taught, spoil, changes, told):
     spoil(Path("data/targets/tiny/coco-train.zarr"))
     row = found(params(**changes))[STORES]
     assert row.startswith("gap: ") and told in row

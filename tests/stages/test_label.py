@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.skeletons import COCO17, MPII16, union
 from stages import label, prepare, teach
 from stages.label import Options
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
-from tests.fixtures import tree
+from tests.fixtures import make_project, tree
 from tests.pipeline.examples import spec
 
 PICTURES, PEOPLE = 4, 2
@@ -93,15 +94,28 @@ def prepare_and_teach() -> None:
         teach.run(two_teachers(), teacher, "cpu", say=lambda line: None)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A folder, prepared and taught, and the true keypoints."""
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_project(place)
+        make_colour_dataset(place, PICTURES, PEOPLE)
+        save_colour_teacher(place / "tiny.onnx")
+        found = write_falsified()
+        write_mpii(found)
+        prepare_and_teach()
+    return place, found
+
+
 @pytest.fixture
-def truth(unprepared: Path) -> np.ndarray:
-    """Prepared and taught; the true keypoints."""
+def truth(made: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """A copy of it, the current folder; the true keypoints."""
     torch.set_num_threads(1)
-    make_colour_dataset(unprepared, PICTURES, PEOPLE)
-    save_colour_teacher(unprepared / "tiny.onnx")
-    found = write_falsified()
-    write_mpii(found)
-    prepare_and_teach()
+    place, found = made
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return found
 
 

@@ -69,11 +69,9 @@ def in_another_process(code: str, *launcher: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
 
 
-@pytest.fixture
-def taught(project):
+@pytest.fixture(autouse=True)
+def one_thread():
     torch.set_num_threads(1)
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
-    return project
 
 
 KILLED = """

@@ -1,15 +1,17 @@
 """`prepare`: tables of people, views and pictures, all of a dataset or none."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.people.manifest import read_manifest
 from pipeline.skeletons import NO_SKELETON
 from stages import prepare
-from stages.datasets import load_people, load_views, table_path
+from stages.datasets import PEOPLE, load_people, load_views, table_path
 from tests.fixtures import CROWD, UNLABELLED, params, tree
 
 
@@ -61,6 +63,17 @@ def test_a_second_run_gives_the_same_bytes(project):
     before = tree(project / "data")
     assert len(before) == 6
     prepare.run(params(), say=quiet)
+    assert tree(project / "data") == before
+
+
+def test_two_at_once_are_refused(project):
+    before = tree(project / "data")
+    with (
+        exclusive(PEOPLE / "coco"),
+        pytest.raises(UserError, match=rf"data/people/coco is being written by process {os.getpid()} "),
+    ):
+        prepare.run(params(), say=quiet)
+    (PEOPLE / "coco.lock").unlink()
     assert tree(project / "data") == before
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.report import plots
 from pipeline.report.tables import PAPER, judged_by
 from pipeline.skeletons import COCO17
 from stages import report
@@ -82,6 +83,12 @@ def text(made: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
         return page()[0]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not drawn, which takes most of a page's time."""
+    monkeypatch.setattr(plots, "_svg", lambda figure, name: "<svg></svg>")
 
 
 def page(**changes: Any) -> tuple[str, list[str]]:
@@ -164,6 +171,7 @@ def test_hostile_names_are_texts(text: str) -> None:
     assert any(HOSTILE in each for each in found.texts) and BASELINE in found.texts
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_gallery_shows_the_best_the_middle_and_the_worst(project: Path) -> None:
     """Errors of `one` are 0, 1, 2, ... percent by person, the baseline's twice and the teacher's three times that."""
     text, _ = page()
@@ -189,6 +197,7 @@ def test_the_gallery_shows_the_best_the_middle_and_the_worst(project: Path) -> N
     assert sheet.shape[1] > 4 * 240 and sheet.shape[0] > 3 * 320
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_poses_lie_where_they_are_predicted(project: Path) -> None:
     """The crop scales the padded box, widened to 3:4, to 240 x 320 pixels."""
     text, _ = page()
@@ -202,6 +211,7 @@ def test_poses_lie_where_they_are_predicted(project: Path) -> None:
     assert drawn and [float(value) for value in drawn.groups()] == pytest.approx(expected, abs=0.06)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("absent", "said"),
     [
@@ -237,6 +247,7 @@ def test_what_is_missing_is_a_line(project: Path, absent: str, said: str | None)
         assert "not here" in Elements(text).row("tiny")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\x00", b"[1]\n", b"step,total\n", b"step,total\n1,x\n", b"step,total\n1\n"]
 )
@@ -248,6 +259,7 @@ def test_what_is_damaged_is_a_line(project: Path, content: bytes) -> None:
     assert [file for file in files if any(line.startswith(file) for line in lines)] == files
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_poses_of_other_people_are_a_line(project: Path) -> None:
     truth = load_people("coco", "test")
     others = replace(truth, person=truth.person + 5000)
@@ -284,6 +296,7 @@ def test_without_scores_there_is_no_report(project: Path, content: bytes | None)
         page()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_of_people_and_maps_where_none_are_wanted(project: Path) -> None:
     text, lines = page(report={"people": 0, "peeks": 0})
     assert "<article" not in text and "<img" not in text and len(lines) == 1
@@ -357,6 +370,7 @@ def test_what_a_dataset_is_judged_by() -> None:
     assert judged_by({"NME": 1}) is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_models_of_the_page_are_those_that_are_scored(project: Path) -> None:
     """Poses of a model that is no longer scored are left out."""
     document = {model: each for model, each in metrics().items() if model != MODELS[2]}

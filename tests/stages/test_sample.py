@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from cache.lock import exclusive
 from pipeline.errors import UserError
 from pipeline.skeletons import COCO17, MPII16
 from stages import sample
@@ -207,6 +208,13 @@ def test_an_interrupted_run_leaves_the_old_folder(tmp_path, monkeypatch):
     run(SampleSettings(folder=str(folder), workers=1, seed=3, **SMALL | dict(train=1, test=1)))
     assert digests(folder) != before and set(digests(folder)) == set(before)
     assert [path.name for path in tmp_path.iterdir()] == ["sample"]
+
+
+def test_two_at_once_are_refused(tmp_path):
+    folder = tmp_path / "sample"
+    with exclusive(folder), pytest.raises(UserError, match=f"{folder} is being written by process"):
+        run(SampleSettings(folder=str(folder), workers=1, size=64, train=1, test=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["sample.lock"]
 
 
 def test_a_folder_that_is_not_a_sample_is_not_deleted(tmp_path):

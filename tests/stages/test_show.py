@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from stages import prepare, show, teach
+from stages import prepare, show
 from tests.fixtures import CROWD, params
 
 CROP_WH = (192, 256)
@@ -25,12 +25,6 @@ def refusal(*arguments) -> str:
         shown(*arguments)
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-@pytest.fixture
-def taught(project):
-    teach.run(params(), "tiny", "cpu", say=lambda line: None)
-    return project
 
 
 def test_a_row_per_view_and_a_column_per_teacher(taught):

@@ -75,9 +75,10 @@ def test_what_it_says(project):
 
 
 def test_targets_are_what_the_session_gives_on_crops_made_by_hand(project):
-    """Geometry, colours and quantiser are written out here once more, for the plain view under `udp`.
+    """Geometry, colours and levels are written out here once more, for the plain view under `udp`.
 
-    Levels may differ by one: the affines agree to 1e-9 pixels, and a value may lie on a rounding border.
+    Levels may differ by one: the affines agree to 1e-9 pixels, and a value may lie on a rounding border. Below half the peak, where
+    they are coarse, by half of the largest step, (2 sqrt(1 / 2) + 1 / 24) / 24 of 255, and two roundings.
     """
     taught()
     session = ort.InferenceSession("tiny.onnx", providers=["CPUExecutionProvider"])
@@ -106,7 +107,8 @@ def test_targets_are_what_the_session_gives_on_crops_made_by_hand(project):
         expected = [[pixel[0], 0, corner[0]], [0, pixel[1], corner[1]]]
         np.testing.assert_allclose(block.image_from_target[row, 0], expected, atol=1e-9)
     stored = block.levels["heatmaps"]
-    np.testing.assert_allclose(stored[:, 0].astype(int), np.array(levels), atol=1)
+    expected = np.array(levels)
+    assert (np.abs(stored[:, 0] - expected) <= np.where(expected > 128, 1, 17)).all()
     np.testing.assert_allclose(block.score[:, 0], np.array(scores), atol=5e-4, err_msg="float16 below 1")
     assert stored.std() > 50, "maps worth comparing"
 

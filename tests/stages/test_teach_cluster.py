@@ -1,6 +1,7 @@
 """`teach --scheduler`: workers of a cluster write the same bytes, a dead one costs its boundary only, and mistakes are one line."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,9 +11,11 @@ from pathlib import Path
 import dask
 import pytest
 
+from cache import remote
 from cache.reader import verify
 from pipeline.errors import UserError
 from stages import prepare, teach
+from tests.cache.s3_server import BUCKET, USER, Bucket, serving
 from tests.fixtures import make_project, params, save_teacher, tree
 
 distributed = pytest.importorskip("distributed")
@@ -36,21 +39,32 @@ def cluster():
         yield started
 
 
-@pytest.fixture
-def crowded(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A project whose pictures are a boundary each, and the bytes of an undisturbed local run."""
-    make_project(tmp_path, people=16)
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_project(place, people=16)
+        prepare.run(params(), say=lambda line: None)
+        taught()
+        undisturbed = tree(Path("data/targets/tiny"))
+        shutil.rmtree("data/targets")
+    return place, undisturbed
+
+
+@pytest.fixture
+def crowded(made, tmp_path, monkeypatch):
+    """A copy of it, the current folder; the bytes."""
+    place, undisturbed = made
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    prepare.run(params(), say=lambda line: None)
-    taught()
-    undisturbed = tree(Path("data/targets/tiny"))
-    Path("data/targets").rename("undisturbed")
     return undisturbed
 
 
-def taught(scheduler=None, batch=64):
+def taught(scheduler=None, batch=64, **changes):
     lines: list[str] = []
-    teach.run(params(), "tiny", "cpu", batch, say=lines.append, scheduler=scheduler)
+    teach.run(params(**changes), "tiny", "cpu", batch, say=lines.append, scheduler=scheduler)
     return lines
 
 
@@ -62,6 +76,28 @@ def test_two_workers_write_the_same_bytes(cluster, crowded):
     assert verify(TRAIN) == []
     again = taught(cluster.scheduler_address)
     assert f"{TRAIN}: complete" in again and "0 looked at now" in again[-1]
+
+
+@pytest.mark.slow
+def test_workers_write_to_object_storage(cluster, crowded, monkeypatch):
+    """They share no folder of stores, only where the environment leads to; without it they say so."""
+    pytest.importorskip("obstore")
+    with serving(Bucket()) as bucket, distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        there = {"AWS_ENDPOINT_URL": bucket.address, "AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": "secret"}
+        for name, value in there.items():
+            monkeypatch.setenv(name, value)
+
+        def started_with(environment):
+            os.environ.update(environment)
+            remote._client.cache_clear()
+
+        client.run(started_with, there | {"AWS_ACCESS_KEY_ID": "nobody"})
+        with pytest.raises(UserError, match=r"^s3://.*: cannot be used \("):
+            taught(cluster.scheduler_address, targets=f"s3://{BUCKET}/far")
+        client.run(started_with, there)
+        taught(cluster.scheduler_address, targets=f"s3://{BUCKET}/far")
+        assert bucket.below("far/tiny/") == crowded
+    assert sorted(tree(Path("data/targets/tiny"))) == ["coco-train.json", "coco-validation.json"]
 
 
 @pytest.mark.slow

@@ -67,11 +67,11 @@ def units(path=Path("some.zarr")):
     views = load_views("coco", "train", people)
     layout = TargetLayout(len(people), len(views), 17, TARGET_WH[1], TARGET_WH[0], boundary=16)
     open_for_writing(path, layout, fingerprint(layout))
-    return [unit_of(path, layout, b, Path("pictures"), people, views) for b in range(layout.boundaries)]
+    return [unit_of("coco", path, layout, b, Path("pictures"), people, views) for b in range(layout.boundaries)]
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("teach")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pictures")]
 
 
 @pytest.mark.parametrize("batch", [6, 12, 64], ids=["3 people a batch", "6", "as many as a boundary has"])
@@ -130,6 +130,33 @@ def test_an_error_ends_the_threads_and_names_the_first_picture(crowded):
         Path("pictures", name).write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"pictures/03\.jpg: "):
         list(written(opened(), units(), 6, 4))
+    assert not threads()
+
+
+def test_what_is_judged_before_an_unreadable_picture_is_written(crowded, monkeypatch):
+    """It is in boundary 1 alone; the judging of boundary 0 ends after its reading has failed."""
+    cut = units()
+    name = str(cut[1].people.image[2])
+    assert name not in cut[0].people.image
+    Path("pictures", name).write_bytes(b"nothing")
+    failed = threading.Event()
+    read, enter = stream.read_picture, stream.enter
+
+    def reading(path, wh):
+        if path.name == name:
+            failed.set()
+        return read(path, wh)
+
+    def entering(*arguments):
+        assert failed.wait(60)
+        time.sleep(0.2)
+        enter(*arguments)
+
+    monkeypatch.setattr(stream, "read_picture", reading)
+    monkeypatch.setattr(stream, "enter", entering)
+    with pytest.raises(UserError, match=rf"pictures/{name}: .*: mend it, then run `pipeline prepare --dataset coco`"):
+        list(written(opened(), cut, 12, 8))
+    assert [Path("some.zarr/done/c", str(b)).exists() for b in range(3)] == [True, False, False]
     assert not threads()
 
 

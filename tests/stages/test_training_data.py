@@ -14,7 +14,7 @@ from pipeline.views import draw_views
 from stages.training_data import Geometry, Loader, Source, epoch_order
 from tests.pipeline.examples import people, spec
 
-CHUNK = 16
+CHUNK = 64
 """Written here once more: the view that a person is shown in follows from it."""
 ALL_KINDS = ("plain", "strong", "weak")
 UNION = replace(union([COCO17, MPII16]), name="unified")
@@ -85,6 +85,15 @@ def sources(folder):
     ]
 
 
+@pytest.fixture
+def long_sources():
+    """The same with people for several chunks, 250 and 150 of them, all but three in use; pictures are absent."""
+    return [
+        source("coco", 250, stores=("one", "two"), unused=(3, 140)),
+        source("mpii", 150, MPII16, stores=("one", "two"), seed=1, unused=(149,)),
+    ]
+
+
 def loader(sources, geometry=PLAIN_GEOMETRY, batch=8, seed=5):
     return Loader(sources, SPEC, batch, geometry, seed, picture_bytes=1e7)
 
@@ -110,31 +119,33 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])
-def test_an_epoch_has_everybody_in_use_once(sources, epoch):
-    order = epoch_order(sources, epoch, ALL_KINDS, seed=0)
-    expected = {(s, row) for s, there in enumerate(sources) for row in np.flatnonzero(there.people.use)}
-    assert len(order) == 67
+def test_an_epoch_has_everybody_in_use_once(long_sources, epoch):
+    order = epoch_order(long_sources, epoch, ALL_KINDS, seed=0)
+    expected = {(s, row) for s, there in enumerate(long_sources) for row in np.flatnonzero(there.people.use)}
+    assert len(order) == 397
     assert {(s, row) for s, row, _ in order.tolist()} == expected
 
 
 @pytest.mark.parametrize(
     ("kinds", "shown"), [(ALL_KINDS, (0, 1, 2, 3)), (("plain", "weak"), (0, 3)), (("plain",), (0,))]
 )
-def test_chunk_c_shows_view_epoch_plus_c(sources, kinds, shown):
+def test_chunk_c_shows_view_epoch_plus_c(long_sources, kinds, shown):
     for epoch in range(5):
-        for _, row, view in epoch_order(sources, epoch, kinds, seed=0).tolist():
+        for _, row, view in epoch_order(long_sources, epoch, kinds, seed=0).tolist():
             assert view == shown[(epoch + row // CHUNK) % len(shown)]
 
 
-def test_in_v_epochs_everybody_is_seen_in_every_view(sources):
-    seen = {tuple(entry) for epoch in range(3, 7) for entry in epoch_order(sources, epoch, ALL_KINDS, seed=0).tolist()}
-    assert len(seen) == 67 * 4
+def test_in_v_epochs_everybody_is_seen_in_every_view(long_sources):
+    seen = {
+        tuple(entry) for epoch in range(3, 7) for entry in epoch_order(long_sources, epoch, ALL_KINDS, seed=0).tolist()
+    }
+    assert len(seen) == 397 * 4
 
 
-def test_order_follows_from_seed_and_epoch(sources):
-    order = epoch_order(sources, 2, ALL_KINDS, seed=0)
-    assert np.array_equal(order, epoch_order(sources, 2, ALL_KINDS, seed=0))
-    for other in (epoch_order(sources, 3, ALL_KINDS, seed=0), epoch_order(sources, 2, ALL_KINDS, seed=1)):
+def test_order_follows_from_seed_and_epoch(long_sources):
+    order = epoch_order(long_sources, 2, ALL_KINDS, seed=0)
+    assert np.array_equal(order, epoch_order(long_sources, 2, ALL_KINDS, seed=0))
+    for other in (epoch_order(long_sources, 3, ALL_KINDS, seed=0), epoch_order(long_sources, 2, ALL_KINDS, seed=1)):
         assert not np.array_equal(order[:, :2], other[:, :2])
     # People of the two datasets and of several chunks follow one another: no long runs of one.
     assert len(set(map(tuple, np.column_stack([order[:12, 0], order[:12, 1] // CHUNK]).tolist()))) >= 4
@@ -199,6 +210,18 @@ def test_everything_in_a_batch_is_of_the_same_person_and_view(sources):
                 for teacher in ("one", "two")
             ]
             assert shapes == [{"heatmaps": (8, 1, 17, 4, 3)}, {"x": (8, 1, 17, 6), "y": (8, 1, 17, 8)}]
+
+
+@pytest.mark.parametrize("teacher", ["one", "two"])
+def test_targets_of_every_chunk_are_of_their_people_and_views(long_sources, teacher):
+    order = epoch_order(long_sources, 1, ALL_KINDS, seed=0)
+    block = loader(long_sources)._targets(teacher, order)
+    ids = [there.people.person for there in long_sources]
+    assert block.person.tolist() == [ids[s][row] for s, row, _ in order]
+    assert np.array_equal(block.peak[:, 0, 0], order[:, 2])
+    assert all(
+        np.array_equal(levels[:, 0, 0].reshape(397, -1)[:, 0], order[:, 1] % 251) for levels in block.levels.values()
+    )
 
 
 def test_keypoints_are_found_by_name(sources):

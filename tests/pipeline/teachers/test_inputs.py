@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.crops import crop
-from pipeline.teachers.inputs import fill, normalised_levels
+from pipeline.teachers.inputs import fill, normalised_levels, widened
 from tests.pipeline.examples import spec
 
 RANDOM = np.random.default_rng(0)
@@ -15,9 +15,9 @@ AFFINES = np.array(
 """Turned, as it is, and half of it outside the picture."""
 
 
-def filled(one, number):
+def filled(one, number, picture=PICTURE):
     inputs = np.full((3, 3, 16, 12), 7, number)
-    fill(inputs, PICTURE, AFFINES, one, normalised_levels(one, number))
+    fill(inputs, picture, AFFINES, one, normalised_levels(one, number))
     return inputs
 
 
@@ -28,6 +28,7 @@ def test_equals_cropping_then_normalising(color, number):
     inputs = filled(one, number)
     assert inputs.dtype == number
     np.testing.assert_array_equal(inputs, one.normalised(crop(PICTURE, AFFINES, (12, 16))).astype(number))
+    np.testing.assert_array_equal(inputs, filled(one, number, widened(PICTURE)))
 
 
 def test_channels_by_hand():

@@ -1,6 +1,7 @@
 """Replay: stored targets of a teacher, whatever its frame and form, in the frame and form of a student that sees the same view.
 
-The teachers here are Gaussians rendered at known picture points under their own affine, then quantised as the store does.
+The teachers here are Gaussians rendered at known picture points under their own affine, in evenly spaced levels: what the store's
+coarser ones below half the peak cost is in tests/pipeline/targets/test_quantise.py.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from pipeline.skeletons import COCO17, HALPE26, MPII16, Skeleton, union
 from pipeline.spec import ARRAYS, NetworkSpec
 from pipeline.targets.block import TargetBlock
 from pipeline.targets.distributions import gaussians, normalised
-from pipeline.targets.quantise import BINS, MAP, quantise
+from pipeline.targets.quantise import BINS, MAP
 from pipeline.training.batch import (
     LoadedBatch,
     can_warp,
@@ -93,7 +94,7 @@ def taught(
         arrays = (0.8 * (maps / maps.amax(dim=(2, 3), keepdim=True)).numpy(),)
         score = arrays[0].max(axis=(2, 3))
     axes = BINS if teacher.kind == "simcc" else MAP
-    levels, peaks = zip(*(quantise(values, axes) for values in arrays), strict=True)
+    levels, peaks = zip(*(in_levels(values, axes) for values in arrays), strict=True)
     return TargetBlock(
         person=np.arange(4),
         levels={name: values[:, None] for name, values in zip(ARRAYS[teacher.kind], levels, strict=True)},
@@ -101,6 +102,13 @@ def taught(
         score=score.astype(np.float16)[:, None],
         image_from_target=image_from_target[:, None],
     )
+
+
+def in_levels(values: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Levels uint8 over each target's peak, below 2 % of it zero, and the peaks."""
+    peak = values.max(axis=axes)
+    share = values / np.expand_dims(peak, axes)
+    return np.where(share < 0.02, 0, np.rint(255 * share)).astype(np.uint8), peak
 
 
 def inverse(affines: np.ndarray) -> np.ndarray:
@@ -201,7 +209,7 @@ def test_temperature_of_bins_is_a_power(temperature):
 
 
 POSITION = 0.05
-"""Heatmap pixels of the teacher, for the centre of mass of a stored and replayed Gaussian. The store's dead zone cuts at 2.8
+"""Heatmap pixels of the teacher, for the centre of mass of a replayed Gaussian in levels. Their dead zone cuts at 2.8
 sigma, where one column more on one side weighs 0.02 / (2.5 sigma) x 2.8 sigma = 0.022; levels off by up to half of 1 / 255,
 all to one side, 0.014 at sigma 1.5. Replay itself moves it by what a spline swings below zero and is cut: under 0.01."""
 

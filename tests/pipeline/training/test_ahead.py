@@ -1,0 +1,57 @@
+"""Batches arrive in order, made when they are asked for; on a GPU one ahead and complete."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.losses import Supervision
+from pipeline.training.ahead import prepared
+from pipeline.training.batch import on_device
+from pipeline.training.trainer import TrainingBatch
+
+CPU = torch.device("cpu")
+
+
+def batch(number: int, device: torch.device = CPU) -> TrainingBatch:
+    """All its tensors are full of the number."""
+    values = on_device(np.full((64, 3, 64, 64), number, np.float32), device)
+    supervision = Supervision((values * 1,), values > 0, values * 1)
+    return TrainingBatch(values * 1, supervision, {"one": supervision}, [str(number)])
+
+
+def test_on_a_cpu_each_is_made_when_it_is_asked_for():
+    made: list[int] = []
+
+    def prepare(number: int) -> TrainingBatch:
+        made.append(number)
+        return batch(number)
+
+    arriving = prepared(iter(range(3)), prepare, CPU)
+    assert [(each.people, list(made)) for each in arriving] == [(["0"], [0]), (["1"], [0, 1]), (["2"], [0, 1, 2])]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_they_arrive_whole_and_in_order():
+    device = torch.device("cuda", 0)
+    for number, each in enumerate(prepared(iter(range(50)), lambda number: batch(number, device), device)):
+        assert each.people == [str(number)]
+        for tensor in (each.inputs, each.truth.target[0], each.teachers["one"].score):
+            assert tensor is not None and bool((tensor == number).all())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_an_error_comes_where_its_batch_would():
+    device = torch.device("cuda", 0)
+
+    def prepare(number: int) -> TrainingBatch:
+        if number == 2:
+            raise ValueError("two")
+        return batch(number, device)
+
+    seen = []
+    with pytest.raises(ValueError, match="two"):
+        for each in prepared(iter(range(4)), prepare, device):
+            seen += each.people
+    assert seen == ["0", "1"]
