@@ -14,6 +14,8 @@ from numcodecs.zstd import Zstd
 CHECKSUM = 4
 ENTRY = 16
 """Bytes of the index for each chunk: offset and length, uint64."""
+MISSING = 2**64 - 1
+"""Offset and length of a chunk that was never written."""
 
 
 def read_chunk(path: Path, chunks: int, number: int) -> bytes:
@@ -21,6 +23,8 @@ def read_chunk(path: Path, chunks: int, number: int) -> bytes:
     with path.open("rb") as shard:
         shard.seek(-(ENTRY * chunks + CHECKSUM), os.SEEK_END)
         offset, length = np.frombuffer(checked(shard.read()), "<u8").reshape(chunks, 2)[number].tolist()
+        if length == MISSING:
+            raise ValueError("a chunk is missing")
         shard.seek(offset)
         decoded: bytes = Zstd().decode(checked(shard.read(length)))
         return decoded
