@@ -33,7 +33,7 @@ from pipeline.skeletons import COCO17, MPII16
 from pipeline.spec import spec_values
 from pipeline.training.distributed import Processes
 from pipeline.training.trainer import Trainer, TrainingBatch
-from stages import prepare, sample, teach, training
+from stages import crops, prepare, sample, teach, training
 from stages.student_task import task_of
 from stages.students import Arm
 from stages.training_data import Loader
@@ -136,10 +136,13 @@ def _project(chosen: argparse.Namespace) -> tuple[dict[str, Any], float]:
             "input": [256, 192],
             "terms": {"truth": 0.3, "coco": 0.25, "mpii": 0.45},
             "score_floor": 0.0,
+            "pictures": "crops",
             "training": {"steps": 10**6, "batch": chosen.batch, "workers": chosen.workers, "picture_memory": 0.01},
         },
     }
+    params["students"] = {"step": {"datasets": list(datasets), "teachers": list(teachers)}}
     prepare.run(params, say=_silently)
+    crops.run(params, _silently)
     start = time.perf_counter()
     for name in TEACHERS:
         teach.run(params, name, chosen.device, check=False, say=_silently)
@@ -147,8 +150,7 @@ def _project(chosen: argparse.Namespace) -> tuple[dict[str, Any], float]:
 
 
 def _batches(task: training.Task, loader: Loader, steps: int, device: torch.device) -> Iterator[TrainingBatch]:
-    for step, loaded in enumerate(loader.stream(0, steps, task.settings.workers)):
-        yield training._to_device(task, loaded, step, Processes(), device)
+    return training.batches(task, loader, 0, steps, Processes(), device)
 
 
 def _steps(trainer: Trainer, batches: Iterator[TrainingBatch]) -> float:

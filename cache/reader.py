@@ -76,6 +76,10 @@ def open_store(path: Where, kind: type[L], again: str, person: np.ndarray | None
         # Zarr reads a missing or empty file as zeros, without an error.
         if not sizes.get(file):
             raise UserError(f"{path}: {file} is missing or empty: run `{again}`")
+    described = [file for file in manifest["files"] if file.endswith("zarr.json")]
+    for file, digest in zip(described, place.digests(described), strict=True):
+        if digest != manifest["files"][file]:
+            raise UserError(f"{path}: {file} is damaged: run `{again}`")
     try:
         group = place.group()
     except UNREADABLE as error:

@@ -16,7 +16,8 @@ from cache.reader import Store, open_store
 from cache.shards import read_chunk
 from pipeline.targets.block import TargetBlock
 
-BOUNDARIES_IN_MEMORY = 1024
+PEOPLE_IN_MEMORY = 2**17
+"""Whose small arrays are kept, a boundary at a time: about 1 kB each at eight views."""
 
 CHUNK = 64
 """People of one view that are compressed, and read, as one."""
@@ -149,7 +150,7 @@ class TargetStore:
 
     @functools.cached_property
     def _boundary(self) -> Callable[[int], tuple[np.ndarray, ...]]:
-        return functools.lru_cache(maxsize=BOUNDARIES_IN_MEMORY)(self._read_boundary)
+        return functools.lru_cache(maxsize=max(1, PEOPLE_IN_MEMORY // self.layout.boundary))(self._read_boundary)
 
     def _read_boundary(self, boundary: int) -> tuple[np.ndarray, ...]:
         rows = self.layout.rows(boundary)

@@ -32,16 +32,17 @@ def part(picture: np.ndarray, box: np.ndarray, density: float) -> tuple[np.ndarr
     picture is left out, as crops are black there anyway; of a box without any of the picture one pixel is left.
     """
     height, width = picture.shape[:2]
-    # A pixel more on each side: the last one within the box is interpolated with its neighbour.
+    scale = min(density, 1.0)
+    # A pixel of the part more on each side: the last one within the box is interpolated with its neighbour.
+    margin = math.ceil(1 / scale)
     left, top = (
-        int(np.clip(math.floor(low) - 1, 0, most - 1)) for low, most in zip(box[:2], (width, height), strict=True)
+        int(np.clip(math.floor(low) - margin, 0, most - 1)) for low, most in zip(box[:2], (width, height), strict=True)
     )
     right, bottom = (
-        int(np.clip(math.ceil(high) + 2, low + 1, most))
+        int(np.clip(math.ceil(high) + 1 + margin, low + 1, most))
         for high, low, most in zip(box[2:], (left, top), (width, height), strict=True)
     )
     inside = picture[top:bottom, left:right]
-    scale = min(density, 1.0)
     wh = (max(1, math.ceil((right - left) * scale)), max(1, math.ceil((bottom - top) * scale)))
     if wh != (right - left, bottom - top):
         inside = cv2.resize(inside, wh, interpolation=cv2.INTER_AREA)

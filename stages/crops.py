@@ -1,6 +1,7 @@
 """Stage `crops`: of every training person the part of the picture that all views show, so that `distill` opens no picture."""
 
 import functools
+import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from stages.training_settings import TrainingSettings
 
 CROPS = Path("data/crops")
 AGAIN = "pipeline crops"
+SMALLEST = 0.05
+"""Share of a view that is reckoned with; jitter may leave nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Look:
 
     def density(self, regions: Regions) -> np.ndarray:
         """Float (N,): input pixels for each of the picture's, at most."""
-        closest = Regions(regions.center, regions.size * (1 - self.scale), regions.rotation)
+        closest = Regions(regions.center, regions.size * max(1 - self.scale, SMALLEST), regions.rotation)
         linear = self.spec.input_from_image(closest)[:, :, :2]
         return np.sqrt(np.abs(np.linalg.det(linear)))
 
@@ -81,8 +84,11 @@ def run(params: dict[str, Any], say: Callable[[str], None] = print) -> None:
     wanted = looks(params)
     CROPS.mkdir(parents=True, exist_ok=True)
     if not wanted:
-        say("no student replays stored views by way of crops: nothing to do")
+        say("no student replays stored views by way of crops: nothing to make")
     with exclusive(CROPS):
+        for path in sorted(set(CROPS.glob("*.zarr")) - {path_of(dataset) for dataset in wanted}):
+            shutil.rmtree(path)
+            say(f"{path}: removed, as no student reads it")
         for dataset, of_dataset in wanted.items():
             _write(params, dataset, of_dataset, chosen, say)
 
@@ -92,9 +98,9 @@ def path_of(dataset: str) -> Path:
     return CROPS / f"{dataset}.zarr"
 
 
-def verified(dataset: str, people: People, views: Views, look: Look) -> CropStore:
+def verified(params: dict[str, Any], dataset: str, people: People, views: Views, look: Look) -> CropStore:
     """The same as `opened`, every byte as it was written."""
-    store = opened(dataset, people, views, look)
+    store = opened(params, dataset, people, views, look)
     with progress(len(store.store.layout.files), f"verifying {store.path}", "files") as bar:
         problems = verify(store.store.path, functools.partial(bar.update, 1))
     if problems:
@@ -103,19 +109,21 @@ def verified(dataset: str, people: People, views: Views, look: Look) -> CropStor
     return store
 
 
-def opened(dataset: str, people: People, views: Views, look: Look) -> CropStore:
+def opened(params: dict[str, Any], dataset: str, people: People, views: Views, look: Look) -> CropStore:
     """The crops of a dataset's training people; UserError where they are not of these people or do not show enough."""
     path = path_of(dataset)
+    if look.values not in [each.values for each in looks(params).get(dataset, [])]:
+        raise UserError(
+            f"{path}: `{AGAIN}` makes none for input, padding and jitter of this student: list it in params.yaml, "
+            "or give it `pictures: files` under `distill`"
+        )
     store = open_crops(path, AGAIN, people.person)
     made_from = _shown(dataset, people, views)
     changed = [key for key, value in made_from.items() if store.fingerprint.get(key) != value]
     if changed:
         raise UserError(f"{path}: was made from other {' and '.join(changed)} than there are now: run `{AGAIN}`")
     if look.values not in store.fingerprint["looks"]:
-        raise UserError(
-            f"{path}: was not made for input, padding and jitter of this student: list it in params.yaml and run `{AGAIN}`, "
-            "or give it `pictures: files` under `distill`"
-        )
+        raise UserError(f"{path}: was made for students that look at less of a picture: run `{AGAIN}`")
     return store
 
 

@@ -23,11 +23,13 @@ from stages.datasets import (
     table_path,
 )
 from stages.fetching.catalogue import CHECKPOINTS, DATASETS
-from stages.params import settings
+from stages.params import parse, settings
 from stages.sample import SampleSettings
 from stages.stores import open_store, store_place
+from stages.student_settings import settings_of
 from stages.students import STUDENTS, arms
 from stages.teachers import listed_teachers, teach_command, teacher_settings
+from stages.training_settings import TrainingSettings
 
 TABLES: tuple[Literal["people", "views", "pictures"], ...] = ("people", "views", "pictures")
 
@@ -56,10 +58,12 @@ def inventory(params: dict[str, Any]) -> list[Entry]:
         entries += wrong or _of_teacher(params, name, datasets)
     looks: dict[str, list[Look]] = {}
     _listed("crops", lambda: looks.update(crops.looks(params)))  # what is wrong with students is said below
-    entries += [_entry(f"crops of {name}", functools.partial(_crops, name, of_it)) for name, of_it in looks.items()]
+    entries += [
+        _entry(f"crops of {name}", functools.partial(_crops, params, name, of_it)) for name, of_it in looks.items()
+    ]
     students: list[str] = []
     entries += _listed("students", lambda: students.extend(arms(params)))
-    entries += [_entry(f"student {name}", functools.partial(_student, name)) for name in students]
+    entries += [_entry(f"student {name}", functools.partial(_student, params, name)) for name in students]
     return entries
 
 
@@ -176,16 +180,19 @@ def _store(params: dict[str, Any], teacher: str, dataset: str, split: str) -> in
     return 1
 
 
-def _crops(name: str, looks: list[Look]) -> str:
+def _crops(params: dict[str, Any], name: str, looks: list[Look]) -> str:
     """The crops of a dataset, made for every student."""
     people = load_people(name, TRAIN)
     views = load_views(name, TRAIN, people)
     for look in looks:
-        store = crops.opened(name, people, views, look)
+        store = crops.opened(params, name, people, views, look)
     return str(store.path)
 
 
-def _student(name: str) -> str:
+def _student(params: dict[str, Any], name: str) -> str:
+    """A trained student, and settings that can be read."""
+    chosen = settings_of(params, name, arms(params)[name])
+    parse(chosen.training, "distill.training", TrainingSettings)
     place = STUDENTS / name
     if not (place / "student.safetensors").is_file():
         raise UserError(f"{place} is missing: run `pipeline distill --student {name}`")

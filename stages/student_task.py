@@ -107,7 +107,7 @@ def _source(
             f"found {arm.view_count}"
         )
     replays = chosen.pictures == "crops" and not arm.draws_views
-    crops = verified(dataset, people, views, look) if replays else None
+    crops = verified(params, dataset, people, views, look) if replays else None
     taught_by = arm.teachers if arm.reads_stores else []
     stores = {teacher: _open(params, teacher, dataset, people, views) for teacher in taught_by}
     if arm.missing or arm.noisy:

@@ -206,7 +206,10 @@ def _point(teacher: str, work: Work, say: Callable[[str], None]) -> None:
         return
     write_pointer(pointer_path(local), work.path)
     if local.exists():
-        say(f"{local}: nobody reads it any more, since params.yaml names {work.path} instead: delete it when you like")
+        say(
+            f"{local}: nobody reads it any more, since params.yaml names {work.path} instead: delete it, and run `dvc commit` "
+            "after that, or DVC trains the students again"
+        )
 
 
 def _unit(work: Work, boundary: int) -> Unit:

@@ -108,6 +108,7 @@ class Task:
             "corrections": {s.name: {t: digest(c) for t, c in s.corrections.items()} for s in self.sources},
             "labels": {s.name: digest(s.people.use, s.people.labelled, s.people.keypoints) for s in self.sources},
             "views": {s.name: s.views.kinds for s in self.sources},
+            "crops": {s.name: s.crops and s.crops.fingerprint for s in self.sources},
             "code": code_digest(),
         }
         return hashlib.sha256(canonical(inputs)).hexdigest()
@@ -333,5 +334,5 @@ def target_wh(spec: NetworkSpec) -> tuple[int, int]:
 
 
 def _people_digest(task: Task) -> str:
-    files = [table_path(s.name, TRAIN, what) for s in task.sources for what in ("people", "views")]
+    files = [table_path(s.name, TRAIN, what) for s in task.sources for what in ("people", "views", "pictures")]
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

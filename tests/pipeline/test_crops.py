@@ -55,11 +55,20 @@ def test_a_part_shows_all_that_the_picture_does(shift):
 
 
 def test_a_part_of_half_the_density_holds_means_of_four():
-    """A pixel more on each side: columns 4 to 21, rows 2 to 15."""
-    half, half_from_image = part(PICTURE, np.array([5.0, 3.0, 20.0, 14.0]), 0.5)
+    """Two pixels more on each side, which is one of the part's: columns 4 to 21, rows 2 to 15."""
+    half, half_from_image = part(PICTURE, np.array([6.0, 4.0, 19.0, 13.0]), 0.5)
     means = PICTURE[2:16, 4:22].reshape(7, 2, 9, 2, 3).mean(axis=(1, 3))
     assert np.abs(half - means).max() <= 0.5
     assert np.allclose(apply(half_from_image, np.array([[4.5, 2.5], [21 - 0.5, 15 - 0.5]])), [[0, 0], [8, 6]])
+
+
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.2, 0.07])
+def test_a_part_is_not_darker_at_its_border(density):
+    grey = np.full((200, 300, 3), 200, np.uint8)
+    affine = np.array([[density, 0.0, -60 * density], [0.0, density, -40 * density]])
+    wh = (round(150 * density), round(100 * density))
+    pixels, part_from_image = part(grey, seen(affine[None], wh)[0], density)
+    assert (crop(pixels, compose(affine, invert(part_from_image))[None], wh) == 200).all()
 
 
 @pytest.mark.parametrize("box", [[-50, -50, -20, -20], [100, 100, 120, 130]])

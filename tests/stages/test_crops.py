@@ -69,7 +69,20 @@ def test_a_second_run_finds_nothing_to_do_and_a_damaged_part_is_made_anew(made):
 
 def test_a_student_that_sees_more_than_the_crops_show_is_refused(made):
     wider = task_of_error(values(padding=1.5))
-    assert "was not made for input, padding and jitter of this student" in wider and "`pipeline crops`" in wider
+    assert "was made for students that look at less of a picture: run `pipeline crops`" in wider
+
+
+def test_a_student_that_params_does_not_list_is_told_what_to_do(made):
+    with pytest.raises(
+        UserError, match=r"makes none for input, padding and jitter of this student: list it in params.yaml"
+    ):
+        task_of(values("files"), "one", replace(ARM, distill={"pictures": "crops"}), 0, "cpu")
+
+
+def test_crops_that_no_student_reads_any_more_are_removed(made):
+    said: list[str] = []
+    crops.run(values("files"), said.append)
+    assert said[-1] == f"{STORE}: removed, as no student reads it" and not STORE.exists()
 
 
 def test_crops_of_other_people_are_refused(made):
@@ -83,7 +96,7 @@ def test_students_that_read_pictures_or_draw_views_want_no_crops(project):
     fresh = values()
     fresh["students"]["one"]["views"] = "fresh"
     crops.run(fresh, said.append)
-    assert said == ["no student replays stored views by way of crops: nothing to do"] * 2
+    assert said == ["no student replays stored views by way of crops: nothing to make"] * 2
     assert Path("data/crops").is_dir() and not STORE.exists()
     assert task_of(fresh, "one", replace(ARM, views="fresh"), 0, "cpu").sources[0].crops is None
 

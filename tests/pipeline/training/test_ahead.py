@@ -10,6 +10,8 @@ from pipeline.training.batch import on_device
 from pipeline.training.trainer import TrainingBatch
 
 CPU = torch.device("cpu")
+A_WHILE = 10**7
+"""Clock cycles that a GPU is kept busy."""
 
 
 def batch(number: int, device: torch.device = CPU) -> TrainingBatch:
@@ -32,12 +34,23 @@ def test_on_a_cpu_each_is_made_when_it_is_asked_for():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_a_gpu_they_arrive_whole_and_in_order():
+def test_on_a_gpu_they_arrive_whole_and_stay_so_while_they_are_used():
+    """The making is slow, so that a training that does not wait reads too early; so is the use, so that memory given back too early is
+    written over by a later batch."""
     device = torch.device("cuda", 0)
-    for number, each in enumerate(prepared(iter(range(50)), lambda number: batch(number, device), device)):
+
+    def prepare(number: int) -> TrainingBatch:
+        torch.cuda._sleep(A_WHILE)
+        return batch(number, device)
+
+    wrong = []
+    for number, each in enumerate(prepared(iter(range(1, 21)), prepare, device), 1):
         assert each.people == [str(number)]
-        for tensor in (each.inputs, each.truth.target[0], each.teachers["one"].score):
-            assert tensor is not None and bool((tensor == number).all())
+        torch.cuda._sleep(3 * A_WHILE)
+        tensors = (each.inputs, each.truth.target[0], each.teachers["one"].score)
+        wrong += [(tensor - number).abs().sum() for tensor in tensors if tensor is not None]
+        del each, tensors
+    assert len(wrong) == 60 and float(torch.stack(wrong).sum()) == 0
 
 
 @pytest.mark.gpu
