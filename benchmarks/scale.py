@@ -67,6 +67,8 @@ GPUS = (1, 8, 64)
 
 Figures = dict[str, float]
 
+COLOURS = [*plt.get_cmap("tab10").colors, "black"]  # type: ignore[attr-defined]
+
 
 def main() -> None:
     """Parse; measure and write, or reckon and print."""
@@ -84,7 +86,7 @@ def main() -> None:
     given.add_argument(
         "--core-ms-per-crop", type=float, default=0.5, help="without reading pictures, see teacher_bound"
     )
-    given.add_argument("--core-ms-per-picture", type=float, default=1.1, help="reading a JPEG, see teacher_bound")
+    given.add_argument("--core-ms-per-picture", type=float, default=1.35, help="reading a JPEG, see teacher_bound")
     given.add_argument("--people-per-picture", type=float, default=2.4)
     given.add_argument("--bytes-per-crop", type=float, default=650, help="in the store, as `pipeline teach` says")
     chosen = parser.parse_args()
@@ -332,36 +334,25 @@ def _arithmetic(chosen: argparse.Namespace) -> str:
 def _plot(measured: dict[str, dict[int, Figures]], path: Path) -> Path:
     """Seconds, memory, files and metadata over the number of people, with the lines that are followed to FAR."""
     panels = {"s": "seconds", "MB": "MB", "files": "files"}
-    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
-    figure, axes = plt.subplots(1, len(panels), figsize=(15, 7), layout="constrained")
+    names = dict.fromkeys(name for of_people in measured.values() for name in _growing(of_people))
+    figure, axes = plt.subplots(1, len(panels), figsize=(13, 6), layout="constrained")
     for ax, (unit, title) in zip(axes, panels.items(), strict=True):
-        number = 0
-        for what, of_people in measured.items():
-            for name in _growing(of_people):
-                if name.rpartition(", ")[2] != unit:
-                    continue
-                line = _line(of_people, name)
+        shown = [name for name in names if name.rpartition(", ")[2] == unit]
+        for what, style, marker in zip(measured, ("dotted", "solid", "dashed"), "^os", strict=True):
+            of_people = measured[what]
+            for name in set(shown) & set(_growing(of_people)):
+                line, colour = _line(of_people, name), COLOURS[shown.index(name)]
                 x = np.geomspace(min(of_people), FAR, 50)
-                ax.plot(
-                    x,
-                    (line["at none"] + line["per million people"] * x / 1e6).clip(1e-4),
-                    color=colours[number % len(colours)],
-                    lw=0.8,
-                )
-                values = [each[name] for each in of_people.values()]
+                y = (line["at none"] + line["per million people"] * x / 1e6).clip(1e-4)
+                ax.plot(x, y, color=colour, linestyle=style, lw=1)
                 ax.scatter(
-                    list(of_people),
-                    values,
-                    color=colours[number % len(colours)],
-                    s=14,
-                    marker="os^"[list(measured).index(what) % 3],
+                    list(of_people), [each[name] for each in of_people.values()], color=colour, s=14, marker=marker
                 )
-                ax.plot(
-                    [], [], color=colours[number % len(colours)], label=f"{name.removesuffix(', ' + unit)} ({what})"
-                )
-                number += 1
+        for number, name in enumerate(shown):
+            ax.plot([], [], color=COLOURS[number], label=name.removesuffix(f", {unit}"))
         ax.set(xscale="log", yscale="log", xlabel="people", title=title)
-        ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2)
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    figure.suptitle("solid: teach.boundary 128, dashed: 4096, dotted: tables")
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path

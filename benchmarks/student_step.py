@@ -181,8 +181,9 @@ def _plot(found: dict[str, Any], path: Path) -> Path:
     """Seconds of a step, one dot a round, and the teachers' passes over the rounds of a training."""
     figure, (steps, passes) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for name, values in found["seconds a step"].items():
-        steps.bar(name, statistics.median(values), color="tab:gray" if name == MEMORY else "tab:blue")
-        steps.scatter([name] * len(values), values, color="black", s=12, zorder=2)
+        label = name.replace(" ", "\n", 1)
+        steps.bar(label, statistics.median(values), color="tab:gray" if name == MEMORY else "tab:blue")
+        steps.scatter([label] * len(values), values, color="black", s=12, zorder=2)
     steps.set_title(f"seconds a step: {found['student']}", fontsize="small")
     once = found["teacher passes"]["offline, people x views x teachers, once"]
     rounds = np.arange(1, 211)
