@@ -321,7 +321,8 @@ def make_sample_project(folder: Path) -> None:
     for arm in (*params["students"].values(), *params["baselines"].values()):
         arm.pop("view_count", None)
     recipe = {"steps": 20, "batch": 4, "checkpoint_seconds": 0, "precision": "float32"}
-    params["fit"]["training"] = params["distill"]["training"] = recipe
+    params["fit"] |= {"training": recipe, "teachers": ["coco", "mpii"]}
+    params["distill"]["training"] = recipe
     params["evaluate"] = {"resamples": 10}
     params["report"] = {"people": 1}
     place.write_text(yaml.safe_dump(params))
