@@ -1,5 +1,5 @@
-# `make repro`: the whole line on the built-in sample. `make test`: the tests. `make experiment`: the comparison of
-# experiments/arms.yaml, after the line. `make bench`, `make faults`: what the pages in docs/ say was measured. All install what
+# `make repro`: all stages on the built-in sample. `make test`: the tests. `make experiment`: the comparison of
+# experiments/arms.yaml, after all stages. `make bench`, `make faults`: what the pages in docs/ say was measured. All install what
 # they need into .venv first.
 
 PYTHON ?= python3
@@ -17,23 +17,24 @@ test: .venv/installed
 	mypy
 	pytest -n auto --dist worksteal
 
-# What the speeds in README.md and docs/scale.md are measured with; wants a machine of its own, 15 minutes.
+# What the speeds in docs/scale.md are measured with; needs a machine of its own, 15 minutes.
 bench: .venv/installed
 	python -m benchmarks
 
 # Long ones, beside the tests: kills, flipped bits, the same again and again. docs/faults.md has the figures.
 faults: .venv/installed
-	python -m tests.endurance.damage
-	python -m tests.endurance.kills
-	python -m tests.endurance.soak
+	python -m endurance.damage
+	python -m endurance.kills
+	python -m endurance.soak
 
-# One thread per run and a run per core: on small networks that is faster than all cores on one.
+# One thread per training and a training per core: on small networks that is faster than all cores on one.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
-# Tried twice, for two that write the lock file at once get in each other's way.
+# Tried twice, because two DVC processes that write the lock file at once get in each other's way.
 ONE := dvc repro --quiet --single-item "$$1"
 experiment: repro
-	dvc stage list experiments/dvc.yaml --name-only | grep ':arm@' | \
+	dvc stage list experiments/dvc.yaml --name-only | grep ':train@' | \
 		OMP_NUM_THREADS=1 xargs -P $(JOBS) -n 1 sh -c '$(ONE) || { sleep 5; $(ONE); }' sh
+	dvc repro --single-item experiments/dvc.yaml:score
 	dvc repro --single-item experiments/dvc.yaml:table
 
 .venv/installed: requirements.lock pyproject.toml
@@ -42,6 +43,7 @@ experiment: repro
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check -r requirements.lock
 	pip install --quiet --disable-pip-version-check --no-deps --editable .
+	test -e .git || dvc config --local core.no_scm true
 	touch $@
 
 # A new tested set: the newest versions that pyproject.toml allows. `torch` is written plainly, without a local version and

@@ -1,9 +1,9 @@
-"""Every benchmark, one after the other, with settings that together take less than 15 minutes on two quiet cores.
+"""Runs every benchmark, one after the other, with settings that together take less than 15 minutes on two idle cores.
 
     python -m benchmarks
 
-Each runs in a process of its own and writes its JSON and plot to results/benchmarks; one that fails does not stop the others. Those
-that want a GPU take it where one works.
+Each one runs in its own process and writes its JSON and plot to results/benchmarks. One that fails does not stop the others. If a GPU
+works, some are repeated on it.
 """
 
 import argparse
@@ -14,36 +14,36 @@ from pathlib import Path
 
 from benchmarks.machine import RESULTS
 from pipeline.networks.run import torch_device
-from stages.doctor import gpus
+from stages.doctor.run import gpus
 
 ON_THE_CPU = (
-    ("teacher_bound", "--device", "cpu", "--pictures", "100", "--rounds", "3"),
+    ("teacher_bound", "--device", "cpu", "--draw", "100", "--rounds", "3"),
     ("store",),
     ("loader",),
-    ("student_step", "--device", "cpu", "--pictures", "40", "--steps", "5"),
+    ("student_step", "--device", "cpu", "--draw", "40", "--steps", "5"),
     ("cluster", "--device", "cpu"),
     ("scale",),
 )
 ON_A_GPU = (
-    ("teacher_bound", "--device", "cuda", "--pictures", "1000"),
+    ("teacher_bound", "--device", "cuda", "--draw", "1000"),
     ("student_step", "--device", "cuda", "--batch", "256", "--workers", "8"),
-    ("cluster", "--device", "cuda", "--pictures", "1000"),
+    ("cluster", "--device", "cuda", "--draw", "1000"),
 )
-ON_A_GPU_TOO = "gpu"
-"""Folder beside the others' results."""
+GPU_FOLDER = "gpu"
+"""Subfolder for the results of ON_A_GPU."""
 
 
 def main() -> None:
-    """Run all; exit code 1 where one failed."""
+    """Run all benchmarks; exit code 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
-    failed = [name for name, *arguments in ON_THE_CPU if not _ran(name, [*arguments, "--out", str(out)])]
+    failed = [name for name, *arguments in ON_THE_CPU if not _run(name, [*arguments, "--out", str(out)])]
     if torch_device("auto").type == "cuda":
         failed += [
             f"{name} on a GPU"
             for name, *arguments in ON_A_GPU
-            if not _ran(name, [*arguments, "--out", str(out / ON_A_GPU_TOO)])
+            if not _run(name, [*arguments, "--out", str(out / GPU_FOLDER)])
         ]
     else:
         print(f"no GPU that works: {gpus()[0]}; measured on the CPU alone")
@@ -51,8 +51,8 @@ def main() -> None:
         raise SystemExit(f"error: failed: {', '.join(failed)}")
 
 
-def _ran(name: str, arguments: list[str]) -> bool:
-    """Did it end well? Says what is run, and how long it took."""
+def _run(name: str, arguments: list[str]) -> bool:
+    """Run one benchmark, print its command and time; return whether it succeeded."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     print(f"python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A teacher that answers at once, from memory: what stage one costs without a network. Its maps and bins look like a good network's."""
+"""A teacher that answers from memory, to measure stage one without a network. Its maps and bins look like a good network's."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.drawn import TEACHERS, spec_of
-from pipeline.teachers import session
+from pipeline.inference import session
 
 ANSWERS = ("simcc", "heatmap")
 KEYPOINTS, CROPS, NOISE = 17, 256, 0.004
-"""Crops that differ; the noise is what a small real network's maps have, and it is most of the stored bytes."""
+"""CROPS is the number of different crops. NOISE is that of a small real network's maps; it takes most of the stored bytes."""
 
 
 @contextlib.contextmanager
 def answering(params: dict[str, Any], kind: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Parameters with a teacher of that kind, and its name; while this is held, passes of any session are answered from memory."""
+    """Yield parameters with a teacher of that kind, and its name. Inside the context, every session answers from memory."""
     entry = params["teachers"][TEACHERS[1]]
     if kind == "heatmap":
         entry = entry | {"kind": kind, "onnx": "maps.onnx"}
@@ -28,7 +28,7 @@ def answering(params: dict[str, Any], kind: str) -> Iterator[tuple[dict[str, Any
         _save_maps(Path("maps.onnx"))
     answers = raw_answers(kind)
 
-    def run(opened: object, inputs: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
+    def run(runtime: object, inputs: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
         if len(inputs) > CROPS:
             raise ValueError(f"expected at most {CROPS} crops, found {len(inputs)}")
         return [each[: len(inputs)] for each in answers]
@@ -38,7 +38,7 @@ def answering(params: dict[str, Any], kind: str) -> Iterator[tuple[dict[str, Any
 
 
 def raw_answers(kind: str) -> list[np.ndarray]:
-    """Outputs of a teacher of that kind for CROPS crops: Gaussians around places of their own."""
+    """Return outputs of a teacher of that kind for CROPS crops: Gaussians at different places."""
     random = np.random.default_rng(0)
     width, height = spec_of().input_wh
 
@@ -55,7 +55,7 @@ def raw_answers(kind: str) -> list[np.ndarray]:
 
 
 def _save_maps(path: Path) -> None:
-    """A network of one convolution with outputs of the right shape."""
+    """Save a network of one convolution with outputs of the right shape."""
     width, height = spec_of().input_wh
     weights = np.random.default_rng(0).normal(0, 0.05, (KEYPOINTS, 3, 4, 4)).astype(np.float32)
     graph = helper.make_graph(

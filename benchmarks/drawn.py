@@ -1,4 +1,4 @@
-"""A project folder with drawn people in pictures of COCO's size, multiplied without drawing more, and teachers of a known cost."""
+"""Makes project folders with drawn people in images of COCO's size, which can be multiplied, and with teachers of a known cost."""
 
 import contextlib
 import json
@@ -12,27 +12,28 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.export.onnx_export import export_onnx
 from pipeline.networks.architectures import published_spec
 from pipeline.networks.cspnext import CSPNeXt
-from pipeline.networks.export import export_onnx
 from pipeline.networks.rtmpose import RTMPose
-from pipeline.skeletons import COCO17
-from pipeline.spec import NetworkSpec, spec_values
+from pipeline.pose.skeletons import COCO17
+from pipeline.pose.spec import NetworkSpec, spec_values
 from stages import prepare, sample
+from stages.project.project import project_of
 
 INPUT_WH = (192, 256)
 SIDE = 560
-"""Of a picture: as many pixels as COCO's 640 x 480."""
+"""Side of an image, which has as many pixels as COCO's 640 x 480."""
 
 TENTH = (0.167, 0.1875)
 """Depth and width of a CSPNeXt whose RTMPose takes a tenth of RTMPose-m's time on a CPU core."""
 
-TEACHERS = ("rtmpose-m", "a tenth of it")
+TEACHERS = ("rtmpose-m", "a-tenth-of-it")
 
 
 @contextlib.contextmanager
 def empty_folder() -> Iterator[Path]:
-    """A new folder as the current one."""
+    """Make a new folder the current one inside the context."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -42,13 +43,13 @@ def empty_folder() -> Iterator[Path]:
             os.chdir(before)
 
 
-def draw(pictures: int) -> None:
-    """`sample/coco` in the current folder."""
-    sample.run(sample.SampleSettings(folder="sample", train=pictures, test=1, size=SIDE))
+def draw(images: int) -> None:
+    """Draw `sample/coco` in the current folder."""
+    sample.run(sample.SampleSettings(folder="sample", train=images, test=1, size=SIDE))
 
 
 def multiply(times: int) -> None:
-    """Every picture of `sample/coco` under more names (hard links), each with people of its own."""
+    """Repeat every image of `sample/coco` under more names (hard links), each with its own people."""
     file, folder = Path("sample/coco/annotations/person_keypoints_train.json"), Path("sample/coco/train")
     document = json.loads(file.read_text())
     images, annotations = document["images"], document["annotations"]
@@ -66,7 +67,7 @@ def multiply(times: int) -> None:
 
 
 def params_of(views: int) -> dict[str, Any]:
-    """Parameters with the drawn people and TEACHERS, whose files are not made here."""
+    """Return parameters with the drawn people and TEACHERS, whose files `export_teachers` writes."""
     coco = {
         "format": "coco",
         "annotations": "sample/coco/annotations",
@@ -82,9 +83,9 @@ def params_of(views: int) -> dict[str, Any]:
     }
 
 
-def prepared(params: dict[str, Any]) -> None:
-    """Tables of people and views."""
-    prepare.run(params, say=lambda line: None)
+def write_tables(params: dict[str, Any]) -> None:
+    """Write the tables of people and views."""
+    prepare.run(project_of(params), log=lambda line: None)
 
 
 def spec_of() -> NetworkSpec:
@@ -92,7 +93,7 @@ def spec_of() -> NetworkSpec:
 
 
 def export_teachers() -> None:
-    """The files of TEACHERS, with random weights."""
+    """Write the files of TEACHERS, with random weights."""
     noise = np.random.default_rng(0).integers(0, 256, (2, INPUT_WH[1], INPUT_WH[0], 3), dtype=np.uint8)
     torch.manual_seed(0)
     for number, network in enumerate((RTMPose("m", len(COCO17), INPUT_WH), _tenth())):

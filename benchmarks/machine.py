@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and where its numbers go: beside the machine they were measured on, as JSON."""
+"""Describes the machine of a benchmark, and writes results as JSON."""
 
 import json
 import os
@@ -7,14 +7,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stages.doctor import cpu, gpus
+from stages.doctor.run import cpu, gpus
 
 RESULTS = Path("results/benchmarks")
 PACKAGES = ("numpy", "onnxruntime-gpu", "onnxruntime", "opencv-python-headless", "torch", "zarr")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory, GPUs, versions, and how busy the machine was before."""
+    """Return processor, memory, GPUs, versions, and the load before the benchmark."""
     return {
         "cpu": f"{_processor()}, {cpu()}",
         "gpus": gpus(),
@@ -24,11 +24,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, found: dict[str, Any], folder: Path) -> Path:
-    """Put `found` into `<folder>/<name>.json`."""
+def write(name: str, result: dict[str, Any], folder: Path) -> Path:
+    """Write `result` to `<folder>/<name>.json`; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     return path
 
 

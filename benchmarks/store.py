@@ -1,16 +1,17 @@
-"""The store of targets: writing, reading in a training's shuffled order on one core, and bytes against what they cost in accuracy.
+"""The store of targets: writing, reading in a training's shuffled order on one core, size, and the loss of accuracy.
 
     python -m benchmarks.store
     python -m benchmarks.store --real FOLDER
 
-- Maps of 17 x 64 x 48: clean Gaussians, and noisy ones with second peaks. With `--real`, a folder with `coco/images`,
-  `coco/person_keypoints.json` and `models/simplepose_coco17_256x192.onnx`, those of that teacher of the people in it.
-- Bytes per person and view, against float32, and against 255 even levels with a dead zone of 2 %; keypoints decoded from the stored maps
-  against those of the raw ones, outside ties: where two neighbours of the peak, or the peak and another pixel, are within a level.
-- Reading by `TargetStore.read` and the gathering of batches as `distill` does both, against the bare codec that decodes the same bytes
-  from memory, against Zarr reading the same chunks, and against chunks of 16 people read by Zarr.
+- Maps of 17 x 64 x 48: clean Gaussians, and noisy ones with second peaks. With `--real`, also the maps of a real teacher; the folder has
+  `coco/images`, `coco/person_keypoints.json` and `models/simplepose_coco17_256x192.onnx`.
+- Bytes per person and view, compared with float32, and with 255 even levels with a dead zone of 2 %. Keypoints decoded from the stored
+  maps, compared with those from raw maps, without ties: where two neighbours of the peak, or the peak and another pixel, differ by less
+  than a level.
+- Reading by `TargetStore.read` and in batches as `distill` does, compared with the bare codec on the same bytes in memory, with Zarr on
+  the same chunks, and with Zarr on chunks of 16 people.
 
-Everything timed runs on one core of its own process. Writes JSON and a plot to results/benchmarks.
+All timed code runs on one core in one process. Writes JSON and a plot to results/benchmarks.
 """
 
 import argparse
@@ -37,23 +38,23 @@ from numcodecs.zstd import Zstd
 
 from benchmarks.machine import RESULTS, machine, write
 from cache.layout import ZSTD_LEVEL
-from cache.targets import CHUNK, TargetLayout, TargetStore, compressed_bytes, open_targets
-from cache.writer import finish, open_for_writing, write_boundary
-from pipeline.crops import crop
-from pipeline.outputs import keypoints, maps_and_scores
-from pipeline.people.coco import read_coco
+from cache.targets import PEOPLE_PER_CHUNK, TargetLayout, TargetStore, compressed_bytes, open_targets
+from cache.writer import finish, open_for_writing, write_shard
+from pipeline.datasets.coco import read_coco
+from pipeline.inference.session import open_teacher
+from pipeline.metrics.coco_ap import keypoint_ap
+from pipeline.people.images import read_image
 from pipeline.people.people import People
-from pipeline.people.pictures import read_picture
-from pipeline.scores.coco import keypoint_ap
-from pipeline.scores.poses import poses_of
-from pipeline.skeletons import COCO17
-from pipeline.spec import NetworkSpec
+from pipeline.people.poses import poses_of
+from pipeline.people.views import PLAIN, Views, draw_views
+from pipeline.pose.crops import crop
+from pipeline.pose.decode import decode_heatmaps
+from pipeline.pose.outputs import decode_keypoints, maps_and_scores
+from pipeline.pose.skeletons import COCO17
+from pipeline.pose.spec import NetworkSpec
 from pipeline.targets.block import TargetBlock
-from pipeline.targets.decode import decode
 from pipeline.targets.quantise import LEVELS, quantise
-from pipeline.teachers.session import open_teacher
-from pipeline.views import PLAIN, Views, draw_views
-from stages.training_data import Geometry, Loader, Source
+from stages.training.loader import CropJitter, Loader, TrainingSource
 
 KEYPOINTS, HEIGHT, WIDTH = 17, 64, 48
 PEOPLE, VIEWS = 1024, 4
@@ -61,35 +62,35 @@ BATCH = 64
 OLD_CHUNK = 16
 FLOAT32 = KEYPOINTS * HEIGHT * WIDTH * 4
 LIMITS = {"clean": 80, "noisy": 30, "real": 30}
-"""Float32 over stored bytes, at least."""
+"""Smallest ratio of float32 to stored bytes, by kind of maps."""
 DECODINGS: dict[str, tuple[Any, int]] = {"quarter pixels": ("quarter", 0), "DARK": ("newton", 11)}
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a teacher's maps are scored on: view 0 of the people in use."""
+    """What a teacher's maps are scored with: view 0 of the people in use."""
 
     people: People
-    """All that are annotated."""
+    """All annotated people."""
     image_from_target: np.ndarray
     spec: NetworkSpec
 
     def ap(self, maps: np.ndarray) -> float:
-        """COCO's AP, 0 to 100, of maps (P, V, K, H, W)."""
-        points = keypoints((maps[:, 0],), self.image_from_target, self.spec)
+        """Return COCO's AP, 0 to 100, of maps (P, V, K, H, W)."""
+        points = decode_keypoints((maps[:, 0],), self.image_from_target, self.spec)
         score = maps[:, 0].max(axis=(2, 3)).clip(0, 1).astype(np.float64)
         poses = poses_of(self.people.rows(self.people.use), self.spec.skeleton, points, score)
         return 100 * keypoint_ap(self.people, poses)["AP"]
 
 
 def main() -> None:
-    """Parse, measure, write."""
+    """Parse options, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, help="folder of a real teacher and the pictures to show it")
+    parser.add_argument("--real", type=Path, help="folder of a real teacher and its images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
-    found: dict[str, Any] = {
+    options = parser.parse_args()
+    result: dict[str, Any] = {
         "machine": machine(),
         "command": " ".join(["python -m benchmarks.store", *sys.argv[1:]]),
         "maps": f"{KEYPOINTS} x {HEIGHT} x {WIDTH}, float32 {FLOAT32 / 1000:.0f} kB",
@@ -98,21 +99,21 @@ def main() -> None:
     }
     maps: dict[str, np.ndarray] = {"clean": _drawn(0.0), "noisy": _drawn(0.04)}
     truth: dict[str, Truth] = {}
-    if chosen.real:
-        maps["real"], truth["real"] = _taught(chosen.real)
+    if options.real:
+        maps["real"], truth["real"] = _taught(options.real)
     with one_core():
-        found["teachers"] = {
-            name: {"bytes and errors": _bytes(raw, truth.get(name), LIMITS[name]), **_speeds(raw, chosen.rounds)}
+        result["teachers"] = {
+            name: {"bytes and errors": _bytes(raw, truth.get(name), LIMITS[name]), **_speeds(raw, options.rounds)}
             for name, raw in maps.items()
         }
-    print(write("store", found, chosen.out))
-    print(_plot(found["teachers"], chosen.out / "store.png"))
-    print(json.dumps(found, indent=1))
+    print(write("store", result, options.out))
+    print(_plot(result["teachers"], options.out / "store.png"))
+    print(json.dumps(result, indent=1))
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """On one core alone, where the system can be told so."""
+    """Run on one core inside the context, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -125,7 +126,7 @@ def one_core() -> Iterator[None]:
 
 
 def _drawn(noise: float, people: int = 128, sigma: float = 2.0) -> np.ndarray:
-    """Gaussians (P, V, K, H, W); with `noise` also a lower second peak in each, and blurred noise all over."""
+    """Return Gaussians (P, V, K, H, W); with `noise`, also a lower second peak in each, and blurred noise everywhere."""
     random = np.random.default_rng(0)
     head = (people, VIEWS, KEYPOINTS)
 
@@ -145,7 +146,7 @@ def _drawn(noise: float, people: int = 128, sigma: float = 2.0) -> np.ndarray:
 
 
 def _taught(folder: Path) -> tuple[np.ndarray, Truth]:
-    """Maps (P, V, K, H, W) of a real teacher, and the people they are of."""
+    """Return maps (P, V, K, H, W) of a real teacher, and the truth to score them with."""
     everyone = read_coco(folder / "coco/person_keypoints.json")
     people = everyone.rows(everyone.use)
     views = draw_views(people, VIEWS, seed=0)
@@ -153,26 +154,26 @@ def _taught(folder: Path) -> tuple[np.ndarray, Truth]:
     spec = NetworkSpec(COCO17, (192, 256), "rgb", mean, std, 1.25, "classic", "heatmap")
     forward = open_teacher("real", folder / "models/simplepose_coco17_256x192.onnx", spec, "cpu", 1).forward()
     maps = []
-    for row, image in enumerate(people.image.tolist()):
-        picture = read_picture(folder / "coco/images" / image, people.image_wh[row])
-        crops = crop(picture, spec.input_from_image(views.regions(row, slice(None))), spec.input_wh)
+    for row, name in enumerate(people.image.tolist()):
+        image = read_image(folder / "coco/images" / name, people.image_wh[row])
+        crops = crop(image, spec.input_from_image(views.regions(row, slice(None))), spec.input_wh)
         maps.append(maps_and_scores(forward(crops), spec)[0][0])
     affines = spec.image_from_target(views.regions(slice(None), 0), (WIDTH, HEIGHT))
     return np.stack(maps), Truth(everyone, affines, spec)
 
 
 def _bytes(raw: np.ndarray, truth: Truth | None, limit: int) -> dict[str, Any]:
-    """Of the levels as they are stored, and of even ones with a dead zone of 2 %, and what either changes."""
+    """Return size and errors of the stored levels, and of even levels with a dead zone of 2 %."""
     relative = raw / raw.max(axis=(-2, -1), keepdims=True).clip(1e-12)
     even = np.where(relative < 0.02, 0, np.rint(LEVELS * relative)).astype(np.uint8)
     clear = ~_tied(relative)
     peak = raw.max(axis=(-2, -1), keepdims=True)
-    found: dict[str, Any] = {"target": limit, "ties": round(1 - float(clear.mean()), 3)}
+    result: dict[str, Any] = {"target": limit, "ties": round(1 - float(clear.mean()), 3)}
     if truth:
-        found["AP of the raw maps"] = round(truth.ap(raw), 2)
+        result["AP of the raw maps"] = round(truth.ap(raw), 2)
     for name, levels in (("stored", quantise(raw)[0]), ("even levels", even)):
         size = _size(levels)
-        found[name] = {
+        result[name] = {
             "bytes per person and view": round(size),
             "float32 over that": round(FLOAT32 / size, 1),
             "KL divergence": round(_divergence(levels, relative, 1), 4),
@@ -180,18 +181,18 @@ def _bytes(raw: np.ndarray, truth: Truth | None, limit: int) -> dict[str, Any]:
             **{f"error in pixels, {way}": _errors(levels, relative, clear, *how) for way, how in DECODINGS.items()},
         }
         if truth:
-            found[name]["AP"] = round(truth.ap(levels / LEVELS * peak.astype(np.float16)), 2)
-    return found
+            result[name]["AP"] = round(truth.ap(levels / LEVELS * peak.astype(np.float16)), 2)
+    return result
 
 
 def _size(levels: np.ndarray) -> float:
-    """Bytes per person and view, chunk by chunk."""
-    chunks = [levels[start : start + CHUNK] for start in range(0, len(levels), CHUNK)]
+    """Return the compressed bytes per person and view."""
+    chunks = [levels[start : start + PEOPLE_PER_CHUNK] for start in range(0, len(levels), PEOPLE_PER_CHUNK)]
     return sum(compressed_bytes({"heatmaps": chunk}) for chunk in chunks) / (len(levels) * levels.shape[1])
 
 
 def _tied(relative: np.ndarray) -> np.ndarray:
-    """Bool (P, V, K): is the largest pixel, or which way it leans, a matter of less than a level?"""
+    """Return whether less than a level decides the largest pixel, or its larger neighbour: bool (P, V, K)."""
     maps = relative.reshape(-1, HEIGHT, WIDTH)
     flat = maps.reshape(len(maps), -1)
     rows, (y, x) = np.arange(len(maps)), np.divmod(flat.argmax(axis=1), WIDTH)
@@ -205,14 +206,14 @@ def _tied(relative: np.ndarray) -> np.ndarray:
 
 
 def _errors(levels: np.ndarray, relative: np.ndarray, clear: np.ndarray, way: Any, blur: int) -> list[float]:
-    """p50, p99 and largest, per axis, of keypoints that are clear."""
-    stored, raw = (decode(maps, way, blur)[0] for maps in (levels / np.float32(LEVELS), relative))
+    """Return the median, the 99th percentile and the largest error per axis, in pixels, of keypoints without ties."""
+    stored, raw = (decode_heatmaps(maps, way, blur)[0] for maps in (levels / np.float32(LEVELS), relative))
     away = np.abs(stored - raw).max(axis=-1)[clear]
     return [round(float(value), 3) for value in (*np.percentile(away, (50, 99)), away.max())]
 
 
 def _divergence(levels: np.ndarray, relative: np.ndarray, power: int) -> float:
-    """KL divergence of the stored distribution from the raw one, the mean over keypoints, in nats."""
+    """Return the KL divergence of the stored from the raw distribution in nats, the mean over keypoints."""
 
     def distribution(maps: np.ndarray) -> np.ndarray:
         flat = maps.reshape(-1, HEIGHT * WIDTH).astype(np.float64) ** power
@@ -225,27 +226,27 @@ def _divergence(levels: np.ndarray, relative: np.ndarray, power: int) -> float:
 
 
 def _speeds(raw: np.ndarray, rounds: int) -> dict[str, Any]:
-    """People and views a core-second, of each way by turns, and over the bare codec in the same round."""
+    """Return people and views per core-second of each way to read, and relative to the bare codec in the same round."""
     levels = quantise(raw)[0]
     levels = np.tile(levels, (-(-PEOPLE // len(levels)), 1, 1, 1, 1))[:PEOPLE]
     with tempfile.TemporaryDirectory() as folder:
-        writing = _rate(lambda: _written(Path(folder) / "new", levels, CHUNK))
+        writing = _rate(lambda: _write_store(Path(folder) / "new", levels, PEOPLE_PER_CHUNK))
         quantising = _rate(lambda: _each(quantise, raw), len(raw) * VIEWS)
         store = open_targets(Path(folder) / "new", "nothing")
-        _written(Path(folder) / "old", levels, OLD_CHUNK)
+        _write_store(Path(folder) / "old", levels, OLD_CHUNK)
         old = open_targets(Path(folder) / "old", "nothing")
         codec = Zstd(level=ZSTD_LEVEL)
-        packed = [codec.encode(np.ascontiguousarray(levels[rows, view])) for rows, view in _chunks(CHUNK)]
+        packed = [codec.encode(np.ascontiguousarray(levels[rows, view])) for rows, view in _chunks(PEOPLE_PER_CHUNK)]
         loader = _loader(store)
         epochs = itertools.count()
-        for _ in range(VIEWS):  # in which every view is shown once, and the cache fills
+        for _ in range(VIEWS):  # every view is read once, and the cache fills
             _epoch(loader, next(epochs))
-        decoded = bytearray(CHUNK * FLOAT32 // 4)
+        decoded = bytearray(PEOPLE_PER_CHUNK * FLOAT32 // 4)
         ways: dict[str, tuple[Callable[[], None], int]] = {
             "codec alone": (lambda: _each(lambda data: codec.decode(data, decoded), packed), PEOPLE * VIEWS),
-            "store": (lambda: _each(lambda at: store.read(*at), _chunks(CHUNK)), PEOPLE * VIEWS),
+            "store": (lambda: _each(lambda at: store.read(*at), _chunks(PEOPLE_PER_CHUNK)), PEOPLE * VIEWS),
             "store, people shuffled": (lambda: _epoch(loader, next(epochs)), PEOPLE),
-            "Zarr": (lambda: _each(lambda at: _through_zarr(store, *at), _chunks(CHUNK)), PEOPLE * VIEWS),
+            "Zarr": (lambda: _each(lambda at: _through_zarr(store, *at), _chunks(PEOPLE_PER_CHUNK)), PEOPLE * VIEWS),
             f"Zarr, chunks of {OLD_CHUNK}": (
                 lambda: _each(lambda at: _through_zarr(old, *at), _chunks(OLD_CHUNK)),
                 PEOPLE * VIEWS,
@@ -280,21 +281,21 @@ def _rate(way: Callable[[], object], count: int = PEOPLE * VIEWS) -> float:
     return count / (time.process_time() - start)
 
 
-def _written(path: Path, levels: np.ndarray, chunk: int) -> None:
+def _write_store(path: Path, levels: np.ndarray, chunk: int) -> None:
     layout = TargetLayout(PEOPLE, VIEWS, KEYPOINTS, HEIGHT, WIDTH, chunk=chunk)
     open_for_writing(path, layout, layout.fingerprint({}))
-    for boundary in range(layout.boundaries):
-        rows = layout.rows(boundary)
+    for shard in range(layout.shards):
+        rows = layout.rows(shard)
         small = np.ones((rows.stop - rows.start, VIEWS, KEYPOINTS), np.float16)
         block = TargetBlock(
             np.arange(PEOPLE)[rows], {"heatmaps": levels[rows]}, small, small, np.zeros((len(small), VIEWS, 2, 3))
         )
-        write_boundary(path, layout, boundary, block.arrays)
+        write_shard(path, layout, shard, block.arrays)
     finish(path, layout, layout.fingerprint({}))
 
 
 def _chunks(people: int) -> list[tuple[slice, int]]:
-    """Every chunk of every view, in one shuffled order."""
+    """Return every chunk of every view, in one shuffled order."""
     every = [(slice(start, start + people), view) for start in range(0, PEOPLE, people) for view in range(VIEWS)]
     return [every[n] for n in np.random.default_rng(0).permutation(len(every))]
 
@@ -304,7 +305,7 @@ def _through_zarr(store: TargetStore, rows: slice, view: int) -> np.ndarray:
 
 
 def _loader(store: TargetStore) -> Loader:
-    """Of people about whom nothing is known but that they are in use."""
+    """Return a loader of people without labels, all in use."""
     nothing, names = np.zeros((PEOPLE, 4)), np.array(["none.jpg"] * PEOPLE, dtype=object)
     some = np.arange(PEOPLE)
     points = np.zeros((PEOPLE, KEYPOINTS, 2))
@@ -314,18 +315,18 @@ def _loader(store: TargetStore) -> Loader:
     middle = np.zeros((PEOPLE, VIEWS, 2))
     views = Views(some, (PLAIN,) * VIEWS, middle, middle + 1, middle[..., 0])
     spec = NetworkSpec(COCO17, (192, 256), "rgb", (0.0,) * 3, (1.0,) * 3, 1.25, "udp", "heatmap")
-    still = Geometry(fresh=None, settle=10**9, scale=0.0, shift=0.0, flip=0.0)
-    return Loader([Source("store", Path(), people, views, {"store": store})], spec, BATCH, still, 0, 1e6)
+    still = CropJitter(fresh_rotation=None, weak_from=10**9, scale=0.0, shift=0.0, flip=0.0)
+    return Loader([TrainingSource("store", Path(), people, views, {"store": store})], spec, BATCH, still, 0, 1e6)
 
 
 def _epoch(loader: Loader, epoch: int) -> None:
-    """Its targets, batch by batch; its chunks were last read VIEWS epochs before, which the cache does not hold."""
+    """Read the targets of an epoch by batches. Its chunks were last read VIEWS epochs ago, so they are not in the cache."""
     for entries in loader._order(epoch, (PLAIN,) * VIEWS).reshape(-1, BATCH, 3):
-        loader._targets("store", entries)
+        loader._stored_targets("store", entries)
 
 
 def _plot(teachers: dict[str, Any], path: Path) -> Path:
-    """Bytes against float32, and people a core-second of each way to read."""
+    """Plot bytes compared with float32, and people per core-second of each way to read."""
     figure, (sizes, speeds) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained", width_ratios=(1, 2))
     for number, (name, each) in enumerate(teachers.items()):
         measured = each["bytes and errors"]

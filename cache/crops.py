@@ -1,4 +1,4 @@
-"""Crop stores: of every person the part of the picture that all views show, as a JPEG. Their arrays, and reading them."""
+"""Crop stores: for every person, the region of the image that all of its views show, as a JPEG. Their arrays, and how to read them."""
 
 import functools
 from collections.abc import Callable
@@ -8,29 +8,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cache.backend import StoreLocation
 from cache.layout import Array, Layout
-from cache.place import Where
 from cache.reader import Store, open_store
 
 MOST_BYTES = 2**18
-"""Of a JPEG. Rows are as long as that; the zeros behind a shorter one take next to nothing in the file."""
+"""Size of a row of JPEG bytes, so the largest size of a JPEG. The zeros after a shorter one compress to almost nothing."""
 
-CHUNK = 16
-"""People that are read as one."""
+CROPS_PER_CHUNK = 16
+"""People whose crops are read at once."""
 
-CHUNKS_IN_MEMORY = 256
+CACHED_CHUNKS = 256
+"""Chunks that stay in memory."""
 
 
 @dataclass(frozen=True)
 class CropLayout(Layout):
-    """Sizes of a crop store."""
+    """The sizes of a crop store. The texts in `arrays` are part of its stored bytes; they call a shard a boundary."""
 
     KIND: ClassVar[str] = "crop store"
     FORMAT: ClassVar[str] = "pose-fusion crops"
     VERSION: ClassVar[int] = 1
 
     people: int
-    boundary: int = 128
+    people_per_shard: int = 128
     most_bytes: int = MOST_BYTES
 
     @property
@@ -38,9 +39,11 @@ class CropLayout(Layout):
         return f"crops of {self.people} people"
 
     def arrays(self) -> dict[str, Array]:
-        """JPEGs in chunks of people; the rest is small. Where nobody is to be seen, there are zeros."""
+        """Return the arrays: JPEGs in chunks of people, and small ones. People without a visible crop have zeros."""
         return {
-            "jpeg": Array("uint8", (self.most_bytes,), "bytes of a JPEG, then zeros", (CHUNK, self.most_bytes)),
+            "jpeg": Array(
+                "uint8", (self.most_bytes,), "bytes of a JPEG, then zeros", (CROPS_PER_CHUNK, self.most_bytes)
+            ),
             "length": Array("int32", (), "bytes of the JPEG"),
             "wh": Array("int32", (2,), "width and height of the crop, pixels"),
             "crop_from_image": Array(
@@ -57,12 +60,12 @@ class CropStore:
 
     store: Store[CropLayout]
     wh: np.ndarray
-    """int32 (N, 2): width and height of everybody's crop."""
+    """Width and height of each person's crop in pixels, int32 (N, 2)."""
     crop_from_image: np.ndarray
-    """float64 (N, 2, 3)."""
+    """Affines from image pixels to crop pixels, float64 (N, 2, 3)."""
 
     @property
-    def path(self) -> Where:
+    def path(self) -> StoreLocation:
         return self.store.path
 
     @property
@@ -70,24 +73,24 @@ class CropStore:
         return self.store.fingerprint
 
     def jpeg(self, row: int) -> bytes:
-        """A person's crop; fast for people whose neighbours in the table were asked for lately."""
-        return self._chunk(row // CHUNK)[row % CHUNK]
+        """Return a person's crop. It is fast if a neighbour in the table was read lately."""
+        return self._chunk(row // CROPS_PER_CHUNK)[row % CROPS_PER_CHUNK]
 
     @functools.cached_property
     def _chunk(self) -> Callable[[int], list[bytes]]:
-        return functools.lru_cache(maxsize=CHUNKS_IN_MEMORY)(self._read_chunk)
+        return functools.lru_cache(maxsize=CACHED_CHUNKS)(self._read_chunk)
 
     def _read_chunk(self, chunk: int) -> list[bytes]:
-        rows = slice(chunk * CHUNK, min((chunk + 1) * CHUNK, self.store.layout.people))
-        jpeg, length = self.store.values("jpeg", rows), self._lengths[rows]
-        return [each[:count].tobytes() for each, count in zip(jpeg, length, strict=True)]
+        rows = slice(chunk * CROPS_PER_CHUNK, min((chunk + 1) * CROPS_PER_CHUNK, self.store.layout.people))
+        jpegs, lengths = self.store.values("jpeg", rows), self._lengths[rows]
+        return [jpeg[:length].tobytes() for jpeg, length in zip(jpegs, lengths, strict=True)]
 
     @functools.cached_property
     def _lengths(self) -> np.ndarray:
         return self.store.values("length")
 
 
-def open_crops(path: Path, again: str, person: np.ndarray | None = None) -> CropStore:
+def open_crops(path: Path, rebuild_command: str, person: np.ndarray | None = None) -> CropStore:
     """Open a complete crop store, see `cache.reader.open_store`."""
-    store = open_store(path, CropLayout, again, person)
+    store = open_store(path, CropLayout, rebuild_command, person)
     return CropStore(store, store.values("wh"), store.values("crop_from_image"))

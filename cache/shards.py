@@ -1,7 +1,7 @@
-"""One chunk straight out of a shard file. Reads only; Zarr, which takes twice the codec's time on top, writes them and reads the rest.
+"""Reads one chunk straight out of a shard file: Zarr needs twice the decompression time on top. Zarr does all other reads and all writes.
 
-A shard is its chunks, each compressed and followed by its crc32c, then an index of offsets and lengths in the order of the chunks, and
-the index's own crc32c (Zarr 3, sharding codec).
+A shard file holds its chunks, each compressed and followed by its crc32c, then an index with offset and length of every chunk in
+order, and the crc32c of the index (Zarr 3, sharding codec).
 """
 
 import os
@@ -11,28 +11,28 @@ import google_crc32c
 import numpy as np
 from numcodecs.zstd import Zstd
 
-CHECKSUM = 4
-ENTRY = 16
-"""Bytes of the index for each chunk: offset and length, uint64."""
-MISSING = 2**64 - 1
+CHECKSUM_BYTES = 4
+INDEX_ENTRY_BYTES = 16
+"""Bytes of the index per chunk: offset and length, uint64."""
+UNWRITTEN = 2**64 - 1
 """Offset and length of a chunk that was never written."""
 
 
 def read_chunk(path: Path, chunks: int, number: int) -> bytes:
-    """What chunk `number` of the `chunks` of a shard decodes to; OSError, ValueError or RuntimeError where it is damaged or missing."""
+    """Return the decompressed chunk `number` of a shard of `chunks`; OSError, ValueError or RuntimeError if it is damaged or missing."""
     with path.open("rb") as shard:
-        shard.seek(-(ENTRY * chunks + CHECKSUM), os.SEEK_END)
-        offset, length = np.frombuffer(checked(shard.read()), "<u8").reshape(chunks, 2)[number].tolist()
-        if length == MISSING:
+        shard.seek(-(INDEX_ENTRY_BYTES * chunks + CHECKSUM_BYTES), os.SEEK_END)
+        offset, length = np.frombuffer(without_checksum(shard.read()), "<u8").reshape(chunks, 2)[number].tolist()
+        if length == UNWRITTEN:
             raise ValueError("a chunk is missing")
         shard.seek(offset)
-        decoded: bytes = Zstd().decode(checked(shard.read(length)))
+        decoded: bytes = Zstd().decode(without_checksum(shard.read(length)))
         return decoded
 
 
-def checked(data: bytes) -> bytes:
-    """Without the checksum at the end; ValueError where it is wrong."""
-    content, checksum = data[:-CHECKSUM], int.from_bytes(data[-CHECKSUM:], "little")
+def without_checksum(data: bytes) -> bytes:
+    """Return the data before its crc32c; ValueError if the checksum is wrong."""
+    content, checksum = data[:-CHECKSUM_BYTES], int.from_bytes(data[-CHECKSUM_BYTES:], "little")
     if google_crc32c.value(content) != checksum:
         raise ValueError("the checksum of a chunk or index is wrong")
     return content

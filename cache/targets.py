@@ -1,4 +1,4 @@
-"""Target stores: what a teacher said of every person in every view. Their arrays, and reading them."""
+"""Target stores: a teacher's output for every person in every view. Their arrays, and how to read them."""
 
 import functools
 import math
@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numcodecs.zstd import Zstd
 
+from cache.backend import StoreLocation
 from cache.layout import ZSTD_LEVEL, Array, Layout
-from cache.place import Where
 from cache.reader import Store, open_store
 from cache.shards import read_chunk
 from pipeline.targets.block import TargetBlock
 
-PEOPLE_IN_MEMORY = 2**17
-"""Whose small arrays are kept, a boundary at a time: about 1 kB each at eight views."""
+CACHED_PEOPLE = 2**17
+"""People whose small arrays stay in memory, by whole shards: about 1 kB each with eight views."""
 
-CHUNK = 64
-"""People of one view that are compressed, and read, as one."""
-SMALLEST_CHUNK = 16
-"""Divides every boundary, which CHUNK need not."""
+PEOPLE_PER_CHUNK = 64
+"""People of one view that are compressed and read as one."""
+MIN_PEOPLE_PER_CHUNK = 16
+"""It divides every shard, so no chunk is smaller. PEOPLE_PER_CHUNK need not divide a shard."""
 
 UNITS = {
     "heatmaps": "map over its own peak, 0-255; in seven steps below 128 and zero below 5 but around the peak",
@@ -33,20 +33,23 @@ UNITS = {
 
 @dataclass(frozen=True)
 class TargetLayout(Layout):
-    """Sizes of a target store. Targets are maps of `height` x `width` pixels or, where they are `separate`, so many bins of y and of x."""
+    """The sizes of a target store. The texts in `arrays` are part of its stored bytes; they call a shard a boundary.
+
+    Targets are maps of `height` x `width` pixels. If they are `separate`, they are `height` bins of y and `width` bins of x.
+    """
 
     KIND: ClassVar[str] = "target store"
     FORMAT: ClassVar[str] = "pose-fusion targets"
     VERSION: ClassVar[int] = 3
-    """Quantiser, codec, cropping and confidence are part of it too."""
+    """A change of the quantiser, the codec, the cropping or the confidence raises it too."""
 
     people: int
     views: int
     keypoints: int
     height: int
     width: int
-    boundary: int = 128
-    chunk: int = CHUNK
+    people_per_shard: int = 128
+    chunk: int = PEOPLE_PER_CHUNK
     separate: bool = False
 
     @property
@@ -56,25 +59,27 @@ class TargetLayout(Layout):
 
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:
-        """Names of the arrays of levels, and what one target of each is."""
+        """The arrays of levels: by name, the shape of one target."""
         return {"x": (self.width,), "y": (self.height,)} if self.separate else {"heatmaps": (self.height, self.width)}
 
     @property
-    def at_once(self) -> int:
-        """People of a chunk: fewer than `chunk` where that does not divide a boundary."""
-        return math.gcd(self.chunk, self.boundary)
+    def people_per_chunk(self) -> int:
+        """The number of people per chunk. It is smaller than `chunk` if that does not divide a shard."""
+        return math.gcd(self.chunk, self.people_per_shard)
 
     def arrays(self) -> dict[str, Array]:
-        """Levels in chunks of one view; the rest is small."""
-        of_each = (self.views, self.keypoints)
+        """Return the arrays: levels in chunks of one view, and small ones."""
+        per_person = (self.views, self.keypoints)
         levels = {
-            name: Array("uint8", (*of_each, *tail), UNITS[name], (self.at_once, 1, self.keypoints, *tail))
+            name: Array("uint8", (*per_person, *tail), UNITS[name], (self.people_per_chunk, 1, self.keypoints, *tail))
             for name, tail in self.targets.items()
         }
         return {
             **levels,
-            "peak": Array("float16", of_each, "what heatmaps / 255 is multiplied by; SimCC: peak of x times peak of y"),
-            "score": Array("float16", of_each, "confidence, 0-1"),
+            "peak": Array(
+                "float16", per_person, "what heatmaps / 255 is multiplied by; SimCC: peak of x times peak of y"
+            ),
+            "score": Array("float16", per_person, "confidence, 0-1"),
             "image_from_target": Array(
                 "float64",
                 (self.views, 2, 3),
@@ -86,7 +91,7 @@ class TargetLayout(Layout):
 
 
 def compressed_bytes(levels: dict[str, np.ndarray]) -> int:
-    """Bytes that levels uint8 (P, V, ...) take in a store, to size a disk by."""
+    """Return how many bytes levels uint8 (P, V, ...) take in a store, to estimate disk space."""
     codec = Zstd(level=ZSTD_LEVEL)
     return sum(
         len(codec.encode(np.ascontiguousarray(values[:, view])))
@@ -102,7 +107,7 @@ class TargetStore:
     store: Store[TargetLayout]
 
     @property
-    def path(self) -> Where:
+    def path(self) -> StoreLocation:
         return self.store.path
 
     @property
@@ -114,34 +119,37 @@ class TargetStore:
         return self.store.fingerprint
 
     def read(self, rows: slice, view: int | None = None) -> TargetBlock:
-        """Targets of a run of people: of one view (V = 1 in the block) or of all. A chunk of one view is read fastest, and is read-only."""
+        """Return the targets of consecutive people, in one view (V = 1 in the block) or in all.
+
+        Rows that are exactly one chunk, in one view, are read fastest; their levels are read-only.
+        """
         views = slice(None) if view is None else slice(view, view + 1)
-        whole = rows.start % self.layout.at_once == 0 and rows.stop == min(
-            rows.start + self.layout.at_once, self.layout.people
+        one_chunk = rows.start % self.layout.people_per_chunk == 0 and rows.stop == min(
+            rows.start + self.layout.people_per_chunk, self.layout.people
         )
-        if isinstance(self.path, Path) and view is not None and whole:
+        if isinstance(self.path, Path) and view is not None and one_chunk:
             levels = {name: self._chunk(self.path, name, rows, view) for name in self.layout.targets}
         else:
             levels = {name: self.store.values(name, (rows, views)) for name in self.layout.targets}
-        person, *small = self._light(rows)
+        person, *small = self._small_arrays(rows)
         return TargetBlock(person, levels, *(values[:, views] for values in small))
 
     def _chunk(self, path: Path, name: str, rows: slice, view: int) -> np.ndarray:
-        """Levels (P, 1, K, ...) of the people of one chunk."""
+        """Return the levels (P, 1, K, ...) of the people of one chunk."""
         layout, tail = self.layout, self.layout.targets[name]
-        boundary, inside = divmod(rows.start, layout.boundary)
-        shard = path.joinpath(name, "c", str(boundary), *"00", *("0" for _ in tail))
-        chunks, number = layout.boundary // layout.at_once, inside // layout.at_once
+        shard, inside = divmod(rows.start, layout.people_per_shard)
+        file = path.joinpath(name, "c", str(shard), *"00", *("0" for _ in tail))
+        chunks, number = layout.people_per_shard // layout.people_per_chunk, inside // layout.people_per_chunk
         with self.store.reading(rows):
-            decoded = read_chunk(shard, chunks * layout.views, number * layout.views + view)
-            levels = np.frombuffer(decoded, np.uint8).reshape(layout.at_once, 1, layout.keypoints, *tail)
+            decoded = read_chunk(file, chunks * layout.views, number * layout.views + view)
+            levels = np.frombuffer(decoded, np.uint8).reshape(layout.people_per_chunk, 1, layout.keypoints, *tail)
         return levels[: rows.stop - rows.start]
 
-    def _light(self, rows: slice) -> list[np.ndarray]:
-        """The arrays beside the levels; a boundary that was read lately is still in memory."""
-        boundaries = range(rows.start // self.layout.boundary, (rows.stop - 1) // self.layout.boundary + 1)
-        parts = [self._boundary(boundary) for boundary in boundaries]
-        first = self.layout.rows(boundaries[0]).start
+    def _small_arrays(self, rows: slice) -> list[np.ndarray]:
+        """Return person, peak, score and affines of the rows. Shards that were read lately are still in memory."""
+        shards = range(rows.start // self.layout.people_per_shard, (rows.stop - 1) // self.layout.people_per_shard + 1)
+        parts = [self._shard(shard) for shard in shards]
+        first = self.layout.rows(shards[0]).start
         inside = slice(rows.start - first, rows.stop - first)
         return [
             np.concatenate(values)[inside] if len(values) > 1 else values[0][inside]
@@ -149,14 +157,14 @@ class TargetStore:
         ]
 
     @functools.cached_property
-    def _boundary(self) -> Callable[[int], tuple[np.ndarray, ...]]:
-        return functools.lru_cache(maxsize=max(1, PEOPLE_IN_MEMORY // self.layout.boundary))(self._read_boundary)
+    def _shard(self) -> Callable[[int], tuple[np.ndarray, ...]]:
+        return functools.lru_cache(maxsize=max(1, CACHED_PEOPLE // self.layout.people_per_shard))(self._read_shard)
 
-    def _read_boundary(self, boundary: int) -> tuple[np.ndarray, ...]:
-        rows = self.layout.rows(boundary)
+    def _read_shard(self, shard: int) -> tuple[np.ndarray, ...]:
+        rows = self.layout.rows(shard)
         return tuple(self.store.values(name, rows) for name in ("person", "peak", "score", "image_from_target"))
 
 
-def open_targets(path: Where, again: str, person: np.ndarray | None = None) -> TargetStore:
+def open_targets(path: StoreLocation, rebuild_command: str, person: np.ndarray | None = None) -> TargetStore:
     """Open a complete target store, see `cache.reader.open_store`."""
-    return TargetStore(open_store(path, TargetLayout, again, person))
+    return TargetStore(open_store(path, TargetLayout, rebuild_command, person))

@@ -1,89 +1,89 @@
-"""Stage `fit`: a teacher from a dataset's own labels, for the sample and for whoever has a dataset but no teacher."""
+"""Stage `fit`: trains a teacher on a dataset's own labels, for the sample and for datasets without a published teacher."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 
-from pipeline.errors import UserError
-from pipeline.files import write_atomically
-from pipeline.networks.build import NetworkSettings
-from pipeline.networks.export import export_onnx
-from pipeline.networks.run import Device, torch_device
-from pipeline.spec import spec_values
-from stages.datasets import TRAIN, PrepareSettings, dataset_settings, load_people, load_views, named
-from stages.params import parse, settings
-from stages.teachers import teacher_settings
-from stages.training import Task, TrainingSettings, training, write_curve
-from stages.training_data import Geometry, Loader, Source
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_atomically
+from pipeline.export.onnx_export import export_onnx
+from pipeline.networks.run import torch_device
+from pipeline.pose.options import Device, NetworkSettings
+from pipeline.pose.spec import spec_values
+from stages.project.datasets import TRAIN, PrepareSettings, load_people, load_views
+from stages.project.project import Project
+from stages.students.training_settings import TrainingSettings
+from stages.training.inputs import TrainingInputs
+from stages.training.loader import CropJitter, Loader, TrainingSource
+from stages.training.run import training, write_curve
 
 
 @dataclass(frozen=True)
 class FitSettings:
+    """The section `fit` of params.yaml."""
+
     teachers: list[str] = field(default_factory=list)
-    """Those that `dvc repro` fits."""
+    """Teachers that `dvc repro` fits."""
     width: Annotated[int, Ge(8)] = 48
     depth: Annotated[int, Ge(1)] = 1
-    """Of the network, see pipeline.networks.pyramid."""
-    training: dict[str, Any] = field(default_factory=dict)
-    """TrainingSettings that differ from the defaults."""
+    """Width and depth of the network, see pipeline.networks.pyramid."""
+    training: TrainingSettings = field(default_factory=TrainingSettings)
 
 
 def run(
-    params: dict[str, Any],
+    project: Project,
     teacher: str,
     device: Device = "auto",
     resume: bool = False,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> None:
-    """Train the network on the labels of the teacher's dataset and write its ONNX file, its spec and its curve."""
-    wanted = teacher_settings(params, teacher)
-    datasets = dataset_settings(params)
-    dataset = named(datasets, wanted.dataset)
+    """Train a network on the labels of the teacher's dataset and write its ONNX file, its spec and its curve."""
+    teacher_settings = project.teacher(teacher)
+    name, spec, onnx = teacher_settings.dataset, teacher_settings.spec, teacher_settings.onnx
+    dataset = project.dataset(name)
     if dataset.train is None:
-        raise UserError(f"params.yaml: teachers.{teacher}.dataset: {wanted.dataset} has no `train` part to learn from")
-    spec = wanted.spec
+        raise UserError(f"params.yaml: teachers.{teacher}.dataset: {name} has no `train` part to learn from")
     if spec.skeleton != dataset.skeleton:
         raise UserError(
             f"params.yaml: teachers.{teacher}.skeleton: expected {dataset.skeleton.name}, "
-            f"which {wanted.dataset} labels, found {spec.skeleton.name}"
+            f"which {name} labels, found {spec.skeleton.name}"
         )
     if spec.kind != "heatmap_logits" or any(side % 32 for side in spec.input_wh):
         raise UserError(
-            f"params.yaml: teachers.{teacher}: to be fitted it wants kind heatmap_logits and an input of multiples of 32, "
+            f"params.yaml: teachers.{teacher}: to be fitted it needs kind heatmap_logits and an input of multiples of 32, "
             f"found {spec.kind} and {list(spec.input_wh[::-1])}"
         )
-    chosen = settings(params, "fit", FitSettings)
-    people = load_people(wanted.dataset, TRAIN)
-    source = Source(wanted.dataset, dataset.images(TRAIN), people, load_views(wanted.dataset, TRAIN, people), {})
-    task = Task(
+    settings = project.section("fit", FitSettings)
+    people = load_people(name, TRAIN)
+    inputs = TrainingInputs(
         name=f"teacher-{teacher}",
-        network=NetworkSettings(width=chosen.width, depth=chosen.depth),
+        entry=Path(__file__),
+        network=NetworkSettings(width=settings.width, depth=settings.depth),
         spec=spec,
-        sources=[source],
+        sources=[TrainingSource(name, dataset.images(TRAIN), people, load_views(name, TRAIN, people), {})],
         teachers={},
         weights={"truth": 1.0},
-        floor=0.0,
+        min_score=0.0,
         temperature=1.0,
-        fresh=settings(params, "prepare", PrepareSettings).rotation,
-        settings=parse(chosen.training, "fit.training", TrainingSettings),
-        seed=int(params.get("seed", 0)),
+        fresh_rotation=project.section("prepare", PrepareSettings).rotation,
+        settings=settings.training,
+        seed=project.seed,
     )
-    with training(task, torch_device(device), resume, say) as trained:
-        if trained.first:
-            say(f"teacher {teacher}: {trained.steps} steps in {trained.seconds:.0f} s")
-            difference = export_onnx(trained.network, spec, wanted.onnx, real_crops(task))
-            write_atomically(
-                wanted.onnx.with_suffix(".json"), (json.dumps(spec_values(spec), indent=1) + "\n").encode()
-            )
-            write_curve(trained.curve, wanted.onnx.with_suffix(".csv"))
-            say(f"{wanted.onnx}: ONNX Runtime within {difference:.1e} of torch")
+    with training(inputs, torch_device(device), resume, log) as trained:
+        if trained.is_main:
+            log(f"teacher {teacher}: {trained.steps} steps in {trained.seconds:.0f} s")
+            difference = export_onnx(trained.network, spec, onnx, _real_crops(inputs))
+            write_atomically(onnx.with_suffix(".json"), (json.dumps(spec_values(spec), indent=1) + "\n").encode())
+            write_curve(trained.curve, onnx.with_suffix(".csv"))
+            log(f"{onnx}: ONNX Runtime within {difference:.1e} of torch")
 
 
-def real_crops(task: Task) -> np.ndarray:
-    """Crops uint8 (8, H, W, 3) of training people, to check an export on."""
-    geometry = Geometry(fresh=None, settle=0, scale=0.0, shift=0.0, flip=0.0)
-    return Loader(task.sources, task.spec, 8, geometry, task.seed, 0).load(0).crops
+def _real_crops(inputs: TrainingInputs) -> np.ndarray:
+    """Return crops uint8 (8, H, W, 3) of training people, to compare the exported file with torch on."""
+    no_jitter = CropJitter(fresh_rotation=None, weak_from=0, scale=0.0, shift=0.0, flip=0.0)
+    return Loader(inputs.sources, inputs.spec, 8, no_jitter, inputs.seed, 0).load(0).crops

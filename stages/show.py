@@ -1,56 +1,55 @@
-"""`pipeline show`: one person's views with the truth and the teachers' maps in one picture. Frame mistakes are seen here first."""
+"""`pipeline show`: one person's views with the truth and the teachers' maps in one image. Wrong coordinate frames show up here."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
-from cache.place import place_of
-from pipeline.crops import crop
-from pipeline.drawing import draw_maps, draw_pose, sheet
-from pipeline.errors import UserError
-from pipeline.files import write_atomically
-from pipeline.frames import apply, compose, input_from_image
-from pipeline.outputs import as_maps, keypoints
+from cache.backend import backend_of
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_atomically
+from pipeline.common.image_encoding import encode_image
+from pipeline.drawing import FIGURE_PADDING, contact_sheet, draw_maps, draw_pose
+from pipeline.people.images import read_image, safe_path
 from pipeline.people.people import People
-from pipeline.people.pictures import read_picture, safe_path
-from stages.datasets import TAUGHT, DatasetSettings, dataset_settings, load_people, load_views, named
-from stages.stores import open_store, store_place
-from stages.teachers import listed_teachers, teach_command, teacher_settings
+from pipeline.pose.crops import crop
+from pipeline.pose.geometry import apply, compose, input_from_image
+from pipeline.pose.outputs import as_maps, decode_keypoints
+from stages.project.datasets import TAUGHT_SPLITS, DatasetSettings, load_people, load_views
+from stages.project.project import Project
+from stages.project.teachers import teach_command
+from stages.stores.targets import open_target_store, store_location
 
-CROP_WH = (192, 256)
-PADDING = 1.4
+VIEW_SIZE = (192, 256)
+"""Width and height in pixels of a view in the sheet."""
 
 
 def run(
-    params: dict[str, Any],
+    project: Project,
     person: int,
     dataset: str | None = None,
     out: Path | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     split: str | None = None,
 ) -> None:
-    """Draw a person (of that dataset) and write the sheet; teachers without a store of the split are left out, with a line."""
-    known = dataset_settings(params)
-    dataset, split, people, row = _find({dataset: named(known, dataset)} if dataset else known, person, split)
-    there = known[dataset]
+    """Draw a person (of that dataset) and write the sheet. Teachers without a store of the split are left out, with a message."""
+    datasets = {dataset: project.dataset(dataset)} if dataset else project.datasets
+    dataset, split, people, row = _find(datasets, person, split)
     views = load_views(dataset, split, people)
-    picture = read_picture(safe_path(there.images(split), people.image[row]), people.image_wh[row])
-    display = input_from_image(views.regions(row, slice(None)), CROP_WH, PADDING, "classic")
-    crops = crop(picture, display, CROP_WH)
+    image = read_image(safe_path(datasets[dataset].images(split), people.image[row]), people.image_wh[row])
+    display = input_from_image(views.regions(row, slice(None)), VIEW_SIZE, FIGURE_PADDING, "classic")
+    crops = crop(image, display, VIEW_SIZE)
     columns = {"truth": [_truth(people, row, crops[v], display[v]) for v in range(len(views))]}
-    for teacher in listed_teachers(params):
-        path = store_place(params, teacher, dataset, split)
-        if not place_of(path).exists():
-            if split in TAUGHT:
-                say(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
+    for teacher in project.teacher_names:
+        path = store_location(project, teacher, dataset, split)
+        if not backend_of(path).exists():
+            if split in TAUGHT_SPLITS:
+                log(f"{path} does not exist, so teacher {teacher} is left out: run `{teach_command(teacher)}`")
             continue
-        block = open_store(params, teacher, dataset, split, people, views).read(slice(row, row + 1))
-        spec = teacher_settings(params, teacher).spec
+        block = open_target_store(project, teacher, dataset, split, people, views).read(slice(row, row + 1))
+        spec = project.teacher(teacher).spec
         arrays = block.maps(0, slice(None))
-        points, maps = keypoints(arrays, block.image_from_target[0], spec), as_maps(arrays)
+        points, maps = decode_keypoints(arrays, block.image_from_target[0], spec), as_maps(arrays)
         columns[f"teacher {teacher}"] = [
             draw_pose(
                 draw_maps(crops[v], spec.skeleton, maps[v], compose(display[v], block.image_from_target[0, v])),
@@ -62,41 +61,35 @@ def run(
         ]
     rows = [[column[v] for column in columns.values()] for v in range(len(views))]
     labels = [f"view {v}, {kind}, {views.rotation[row, v]:.0f} degrees" for v, kind in enumerate(views.kinds)]
-    place = out or Path(f"show-{dataset}-{person}.png")
-    write_atomically(place, _encoded(place, sheet(rows, list(columns), labels)))
-    say(f"{place}: person {person} of {dataset} {split}, {people.image[row]}")
-
-
-def _encoded(place: Path, picture: np.ndarray) -> bytes:
+    path = out or Path(f"show-{dataset}-{person}.png")
     try:
-        done, data = cv2.imencode(place.suffix, picture[:, :, ::-1])
-    except cv2.error:
-        done = False
-    if not done:
-        raise UserError(f"{place}: cannot be written: name a .png or .jpg file with --out")
-    return bytes(data.tobytes())
+        encoded = encode_image(contact_sheet(rows, list(columns), labels), path.suffix)
+    except UserError as error:
+        raise UserError(f"{path}: {error}: name a .png or .jpg file with --out") from error
+    write_atomically(path, encoded)
+    log(f"{path}: person {person} of {dataset} {split}, {people.image[row]}")
 
 
-def _truth(people: People, row: int, crop_: np.ndarray, crop_from_image: np.ndarray) -> np.ndarray:
-    return draw_pose(crop_, people.skeleton, apply(crop_from_image, people.keypoints[row]), people.labelled[row])
+def _truth(people: People, row: int, view: np.ndarray, view_from_image: np.ndarray) -> np.ndarray:
+    return draw_pose(view, people.skeleton, apply(view_from_image, people.keypoints[row]), people.labelled[row])
 
 
-def _find(datasets: dict[str, DatasetSettings], person: int, only: str | None) -> tuple[str, str, People, int]:
-    """Dataset, split, people and row of a person; UserError where there is none of that id, or several."""
-    found: list[tuple[str, str, People, int]] = []
+def _find(datasets: dict[str, DatasetSettings], person: int, split: str | None) -> tuple[str, str, People, int]:
+    """Return dataset, split, people and row of a person; UserError where several people have that id, or none has."""
+    matches: list[tuple[str, str, People, int]] = []
     for name, dataset in datasets.items():
-        for split in dataset.splits:
-            if only in (None, split):
-                people = load_people(name, split)
-                found += [(name, split, people, int(row)) for row in np.flatnonzero(people.person == person)]
-    if len(found) > 1:
-        places = " and in ".join(f"{name} {split}" for name, split, *_ in found)
-        raise UserError(f"person {person} is in {places}: say which with --dataset and --split")
-    if not found:
+        for known_split in dataset.splits:
+            if split in (None, known_split):
+                people = load_people(name, known_split)
+                matches += [(name, known_split, people, int(row)) for row in np.flatnonzero(people.person == person)]
+    if len(matches) > 1:
+        where = " and in ".join(f"{name} {known_split}" for name, known_split, *_ in matches)
+        raise UserError(f"person {person} is in {where}: choose one with --dataset and --split")
+    if not matches:
         name, dataset = next(iter(datasets.items()))
-        some = load_people(name, dataset.splits[0])
-        examples = ", ".join(str(p) for p in some.person[some.use][:5])
+        people = load_people(name, dataset.splits[0])
+        examples = ", ".join(str(number) for number in people.person[people.use][:5])
         raise UserError(
             f"no person {person} in {', '.join(datasets)}: some of {name} {dataset.splits[0]} are {examples}"
         )
-    return found[0]
+    return matches[0]

@@ -1,41 +1,39 @@
-"""Which of the project's files a module runs through: imports followed statically, those inside functions included."""
+"""The project's code as stages run through it: each DVC stage's file, and the packages' order."""
 
-import ast
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-ROOMS = ("pipeline", "cache", "stages")
+from stages.training.code import PACKAGES, ROOT, code_files, imported_modules
+
+STAGE_FILES = {
+    "data": "stages/sample.py",
+    "prepare": "stages/prepare.py",
+    "crops": "stages/crops.py",
+    "fit": "stages/fit.py",
+    "teach": "stages/teach/run.py",
+    "distill": "stages/distill/run.py",
+    "baseline": "stages/distill/run.py",
+    "export": "stages/export/run.py",
+    "evaluate": "stages/evaluate/run.py",
+    "report": "stages/report/run.py",
+    "train": "stages/experiment/train.py",
+    "score": "stages/experiment/score.py",
+    "table": "stages/experiment/table.py",
+}
+
+__all__ = ["PACKAGES", "ROOT", "STAGE_FILES", "closure", "imported_modules", "package_of", "source_files"]
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Dotted names of everything a file may import, `from a import b` as both a and a.b."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+def closure(stage: str, root: Path = ROOT) -> list[str]:
+    """The files that a DVC stage runs through."""
+    return code_files(root / STAGE_FILES[stage], root)
 
 
-def file_of(module: str) -> Path | None:
-    """The project file of a module, None for anybody else's."""
-    if module.split(".")[0] not in ROOMS:
-        return None
-    base = ROOT.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
+def source_files(root: Path = ROOT) -> list[Path]:
+    """All code files of the project's packages."""
+    return sorted(f for package in PACKAGES for f in (root / package).rglob("*.py") if f.stat().st_size)
 
 
-def closure(path: Path) -> list[str]:
-    """Relative paths of `path` and all project files it runs through that hold code, sorted."""
-    found: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting += [file for module in imported_modules(current) if (file := file_of(module))]
-    return sorted(file.relative_to(ROOT).as_posix() for file in found if file.stat().st_size)
+def package_of(file: str) -> str:
+    """`pipeline/pose` of `pipeline/pose/flip.py`; a module that stands alone is a package of its own."""
+    parts = file.split("/")
+    return "/".join(parts[:2])

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.skeletons import COCO17
+from pipeline.pose.skeletons import COCO17
 from tests.fixtures import annotation, params
 
 INPUT_WH = (96, 128)

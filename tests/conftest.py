@@ -8,12 +8,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from stages import prepare, teach
+from stages import prepare
+from stages.project.project import project_of
+from stages.teach import run as teach
 from tests.closure import ROOT
 from tests.fixtures import make_project, params
 
 REAL = ROOT.parent / "shared" / "real"
-"""Other people's pictures, annotations and models; nothing of it is in the repository."""
+"""Real images, annotations and models of others, none of which are in the repository."""
 
 
 @pytest.fixture(scope="session")
@@ -24,35 +26,53 @@ def real():
     return REAL
 
 
-@pytest.fixture
-def unprepared(tmp_path, monkeypatch):
-    """A project folder with params.yaml, one COCO dataset and one teacher."""
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def project(unprepared):
-    """The same with its tables of people and views."""
-    prepare.run(params(), say=lambda line: None)
-    return unprepared
+@pytest.fixture(scope="session")
+def unprepared_elsewhere(tmp_path_factory):
+    """A project folder with params.yaml, one COCO dataset and one teacher, to be copied."""
+    folder = tmp_path_factory.mktemp("unprepared")
+    make_project(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def taught_elsewhere(tmp_path_factory):
-    """A project folder with tables and its teacher's stores, to be copied."""
-    place = tmp_path_factory.mktemp("taught")
+def prepared_elsewhere(unprepared_elsewhere, tmp_path_factory):
+    """The same with its tables of people, views and images, to be copied."""
+    folder = shutil.copytree(unprepared_elsewhere, tmp_path_factory.mktemp("prepared"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        make_project(place)
-        prepare.run(params(), say=lambda line: None)
-        teach.run(params(), "tiny", "cpu", say=lambda line: None)
-    return place
+        patch.chdir(folder)
+        prepare.run(project_of(params()), log=lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def taught_elsewhere(prepared_elsewhere, tmp_path_factory):
+    """The same with its teacher's stores, to be copied."""
+    folder = shutil.copytree(prepared_elsewhere, tmp_path_factory.mktemp("taught"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        teach.run(project_of(params()), "tiny", "cpu", log=lambda line: None)
+    return folder
+
+
+def copy_of(folder, tmp_path, monkeypatch):
+    """A copy of a project folder that a test may change, as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def unprepared(unprepared_elsewhere, tmp_path, monkeypatch):
+    """A copy of `unprepared_elsewhere`, the current folder."""
+    return copy_of(unprepared_elsewhere, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def project(prepared_elsewhere, tmp_path, monkeypatch):
+    """A copy of `prepared_elsewhere`, the current folder."""
+    return copy_of(prepared_elsewhere, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def taught(taught_elsewhere, tmp_path, monkeypatch):
-    """A copy of it, the current folder."""
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(taught_elsewhere, tmp_path, dirs_exist_ok=True)
+    """A copy of `taught_elsewhere`, the current folder."""
+    return copy_of(taught_elsewhere, tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""A small project folder for tests: pictures of noise, a hand-made COCO file, params.yaml, and teachers of one convolution."""
+"""A small project folder for tests: images of noise, a hand-made COCO file, params.yaml, and teachers of one convolution."""
 
 import copy
 import hashlib
@@ -12,14 +12,14 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-PICTURES = 12
-PEOPLE_PER_PICTURE = 4
-PICTURE_WH = (96, 80)
+IMAGES = 12
+PEOPLE_PER_IMAGE = 4
+IMAGE_WH = (96, 80)
 INPUT_WH = (24, 32)
 TARGET_WH = (6, 8)
 
 CROWD, UNLABELLED = 9001, 9002
-"""Ids of the two people that are not in use; both are in `unused.jpg`, which is in the training part."""
+"""Ids of the two people who are not in use; both are in `unused.jpg`, a training image."""
 
 PARAMS: dict[str, Any] = {
     "seed": 0,
@@ -46,12 +46,12 @@ PARAMS: dict[str, Any] = {
             "kind": "heatmap",
         }
     },
-    "teach": {"boundary": 16, "check": 0},
+    "teach": {"shard": 16, "check": 0},
 }
 
 
 def params(**changes: Any) -> dict[str, Any]:
-    """PARAMS with values replaced; `teachers__tiny__kind=...` reaches into it."""
+    """Return PARAMS with values replaced; `teachers__tiny__kind=...` reaches into it."""
     changed = copy.deepcopy(PARAMS)
     for path, value in changes.items():
         *inner, last = path.split("__")
@@ -62,31 +62,31 @@ def params(**changes: Any) -> dict[str, Any]:
     return changed
 
 
-def make_project(folder: Path, pictures: int = PICTURES, people: int = PEOPLE_PER_PICTURE) -> None:
-    """params.yaml, annotations/train.json, pictures/ and tiny.onnx; the same bytes each time."""
+def make_project(folder: Path, images: int = IMAGES, people: int = PEOPLE_PER_IMAGE) -> None:
+    """Write params.yaml, annotations/train.json, pictures/ and tiny.onnx, with the same bytes each time."""
     (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
     (folder / "annotations").mkdir()
     (folder / "pictures").mkdir()
-    (folder / "annotations/train.json").write_text(json.dumps(coco_document(pictures, people)))
-    for name in [*(f"{n:02d}.jpg" for n in range(pictures)), "unused.jpg"]:
-        write_picture(folder / "pictures" / name, name)
+    (folder / "annotations/train.json").write_text(json.dumps(coco_document(images, people)))
+    for name in [*(f"{n:02d}.jpg" for n in range(images)), "unused.jpg"]:
+        write_image(folder / "pictures" / name, name)
     save_teacher(folder / "tiny.onnx")
 
 
-def write_picture(path: Path, seed: str) -> None:
-    """A JPEG of smooth coloured noise."""
+def write_image(path: Path, seed: str) -> None:
+    """Write a JPEG of smooth coloured noise."""
     random = np.random.default_rng(list(seed.encode()))
     coarse = random.integers(0, 256, (10, 12, 3), dtype=np.uint8)
-    assert cv2.imwrite(str(path), cv2.resize(coarse, PICTURE_WH, interpolation=cv2.INTER_CUBIC))
+    assert cv2.imwrite(str(path), cv2.resize(coarse, IMAGE_WH, interpolation=cv2.INTER_CUBIC))
 
 
-def coco_document(pictures: int, people: int) -> dict[str, Any]:
-    """Per picture that many people with all keypoints, plus the CROWD and the UNLABELLED in `unused.jpg`."""
-    width, height = PICTURE_WH
-    names = [*(f"{n:02d}.jpg" for n in range(pictures)), "unused.jpg"]
+def coco_document(images: int, people: int) -> dict[str, Any]:
+    """Return a COCO document of that many people per image, with all keypoints, plus the CROWD and the UNLABELLED in `unused.jpg`."""
+    width, height = IMAGE_WH
+    names = [*(f"{n:02d}.jpg" for n in range(images)), "unused.jpg"]
     random = np.random.default_rng(7)
     annotations = []
-    for n in range(pictures):
+    for n in range(images):
         for m in range(people):
             box = np.array(
                 [random.integers(0, 40), random.integers(0, 30), random.integers(20, 50), random.integers(25, 50)]
@@ -94,8 +94,8 @@ def coco_document(pictures: int, people: int) -> dict[str, Any]:
             points = box[:2] + random.uniform(0, 1, (17, 2)) * box[2:]
             triplets = np.column_stack([points.round(2), np.full(17, 2)])
             annotations.append(annotation(n * people + m, n, box.tolist(), triplets.ravel().tolist(), 0))
-    annotations.append(annotation(CROWD, pictures, [5, 5, 40, 40], [0] * 51, 1))
-    annotations.append(annotation(UNLABELLED, pictures, [5, 5, 40, 40], [0] * 51, 0))
+    annotations.append(annotation(CROWD, images, [5, 5, 40, 40], [0] * 51, 1))
+    annotations.append(annotation(UNLABELLED, images, [5, 5, 40, 40], [0] * 51, 0))
     return {
         "images": [{"id": n, "file_name": name, "width": width, "height": height} for n, name in enumerate(names)],
         "categories": [{"id": 1, "name": "person"}],
@@ -104,7 +104,7 @@ def coco_document(pictures: int, people: int) -> dict[str, Any]:
 
 
 def annotation(person: int, image: int, box: list[float], keypoints: list[float], crowd: int) -> dict[str, Any]:
-    """One entry of a COCO file."""
+    """Return an annotation of a COCO file."""
     known = {"id": person, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
     return {**known, "keypoints": keypoints}
 
@@ -117,7 +117,7 @@ def save_teacher(
     output: str = "maps",
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """A network (N, 3, h, w) to (N, K, h/4, w/4): one convolution, then what `output` says.
+    """Write a network from (N, 3, h, w) to (N, K, h/4, w/4): one convolution, then an operation named by `output`.
 
     `maps`: nothing; `constant`, `flat`: no weights, so one value, or one per keypoint; `nan`: the root of what is negative;
     `nan on white`: the same, negative for white crops only; `mean`: the mean over the batch; `reshape`: a shape no crop has.
@@ -156,13 +156,13 @@ def save_teacher(
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Relative path to sha256 of every file below a folder."""
+    """Return relative path and SHA-256 of every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def flip_bit(path: Path, at: float = 0.5) -> None:
-    """Change one bit, at that share of the file's length."""
+    """Flip one bit at a share of the file's length."""
     data = bytearray(path.read_bytes())
     data[int(len(data) * at)] ^= 1
     path.write_bytes(data)

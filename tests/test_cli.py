@@ -10,8 +10,8 @@ import pytest
 
 import cli
 from pipeline.networks.architectures import ARCHITECTURES
-from pipeline.teachers.providers import Device
-from stages.fetching.catalogue import DATASETS
+from pipeline.pose.options import Device
+from stages.fetch.catalogue import DATASETS
 from tests.fixtures import flip_bit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,8 @@ COMMANDS = [
     ["cache", "verify"],
     ["cache", "stats"],
     ["experiment", "run"],
+    ["experiment", "score"],
+    ["experiment", "train"],
     ["experiment", "table"],
 ]
 
@@ -88,13 +90,19 @@ def test_help(pipeline, command):
     code, out, err = pipeline(*command, "--help")
     assert (code, err) == (0, "")
     first = next(line.strip() for line in out.splitlines() if line.strip() and "Usage" not in line)
-    assert first[0].isupper() and first.endswith((".", ":")) and len(first.split()) >= 3
+    assert first[0].isupper() and first.endswith(".") and len(first.split()) >= 3
 
 
 def test_every_command_is_in_the_list_above():
     named = [[c.name or c.callback.__name__] for c in cli.app.registered_commands]
     named += [[g.name, c.name] for g in cli.app.registered_groups for c in g.typer_instance.registered_commands]
     assert sorted(named) == sorted(COMMANDS)
+
+
+def test_a_renamed_option_names_the_new_one(pipeline):
+    code, out, err = pipeline("calibrate", "--floor", "0.3")
+    assert (code, out) == (2, "") and "this option is now called --min-score" in err
+    assert "--floor" not in pipeline("calibrate", "--help")[1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +132,7 @@ def test_prepare_and_teach_work(pipeline, unprepared):
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == f"{STORE}: 42 people x 2 views x 17 keypoints, 8 x 6 maps"
     assert (
-        out.splitlines()[1].startswith("  3 boundaries of 16 people, ")
+        out.splitlines()[1].startswith("  3 shards of 16 people, ")
         and out.splitlines()[2] == "  finished; are its bytes right? `pipeline cache verify`"
     )
     assert pipeline("cache", "verify", STORE) == (0, f"{STORE}: every file is what was written\n", "")
@@ -158,12 +166,12 @@ def edit(text: str, other: str):
 @pytest.mark.parametrize(
     ("spoil", "arguments", "words"),
     [
-        (lambda: Path("params.yaml").unlink(), ["prepare"], ["params.yaml not found in this folder: run this where it lies"]),
+        (lambda: Path("params.yaml").unlink(), ["prepare"], ["params.yaml not found in this folder: run this in the folder that has it"]),
         (edit("seed: 0", "seed: [0"), ["prepare"], ["params.yaml: not readable as YAML"]),
         (edit("seed: 0", "sede: 0"), ["prepare"], ["unknown key `sede`: did you mean `seed`?"]),
         (edit("views: 2", "views: many"), ["prepare"], ["prepare.views: Input should be a valid integer", "'many'"]),
         (lambda: shutil.rmtree("annotations"), ["prepare"], ["annotations/train.json does not exist", "`pipeline data sample`"]),
-        (lambda: shutil.rmtree("pictures"), ["prepare"], ["picture folder pictures does not exist: mend params.yaml"]),
+        (lambda: shutil.rmtree("pictures"), ["prepare"], ["image folder pictures does not exist: correct params.yaml"]),
         (lambda: None, ["prepare", "--dataset", "cocoa"], ["unknown dataset `cocoa`: expected one of coco"]),
         (lambda: None, ["teach", "--teacher", "huge"], ["unknown teacher `huge`"]),
         (lambda: shutil.rmtree("data"), ["teach", "--teacher", "tiny"], ["train-people.parquet", "run `pipeline prepare`"]),
@@ -174,7 +182,7 @@ def edit(text: str, other: str):
         (edit("onnx: tiny.onnx", "onnx: 3"), ["teach", "--teacher", "tiny"], ["teachers.tiny.onnx: expected a text, found 3"]),
         (lambda: None, ["show", "999", "--dataset", "coco"], ["no person 999 in coco: some of coco train are 0, 1, 2"]),
         (lambda: None, ["show", "0", "--dataset", "cocoa"], ["unknown dataset `cocoa`"]),
-        (lambda: None, ["show", "0", "--dataset", "coco", "--out", "a.xyz"], ["a.xyz: cannot be written: name a .png"]),
+        (lambda: None, ["show", "0", "--dataset", "coco", "--out", "a.xyz"], ["a.xyz: ", "cannot be encoded as `.xyz`: name a .png"]),
         (lambda: None, ["distill", "--student", "x"], ["params.yaml: students: expected at least one, found none"]),
         (edit("seed: 0", "seed: 0\nstudents: [a]"), ["distill"], ["params.yaml: students: expected names"]),
         (edit("seed: 0", "seed: 0\nstudents: {a: {datasets: [coco], teachers: [tiny]}}"), ["distill"], ["terms.tiny"]),
@@ -203,7 +211,9 @@ def test_as_a_process_errors_are_one_line_and_debug_shows_the_traceback(unprepar
     assert plain.returncode == 1 and plain.stdout == ""
     assert plain.stderr == "error: params.yaml: unknown teacher `huge`: expected one of those under `teachers` (tiny)\n"
     assert (
-        debug.returncode == 1 and debug.stderr.startswith("Traceback") and "pipeline.errors.UserError" in debug.stderr
+        debug.returncode == 1
+        and debug.stderr.startswith("Traceback")
+        and "pipeline.common.errors.UserError" in debug.stderr
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.skeletons import MPII16
+from pipeline.pose.skeletons import MPII16
 from tests.closure import ROOT
 from tests.fixtures import save_teacher
 
@@ -47,7 +47,7 @@ def copy_of_the_project(folder: Path) -> None:
     params["prepare"] |= {"validation": 0.3, "views": 2}
     params["fit"] |= {"width": 8, "training": TINY, "teachers": ["coco"]}
     params["teach"]["check"] = 0
-    params["distill"] |= {"width": 8, "score_floor": 0.0, "training": TINY}
+    params["distill"] |= {"width": 8, "min_score": 0.0, "training": TINY}
     params["baselines"] = {"joint": {**params["baselines"]["joint"], "view_count": 2}}
     params["students"] = {"unified": {**params["students"]["unified"], "view_count": 2}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.closure import ROOT, imported_modules
+from tests.house import not_downwards
 
 ALLOWED = {"pipeline": set(), "cache": {"pipeline"}, "stages": {"pipeline", "cache"}}
 HEAVY = ("torch", "zarr", "dask", "onnxruntime", "cv2", "scipy", "pyarrow")
@@ -21,6 +22,10 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
         if module.split(".")[0] in rooms - ALLOWED[room] - {room}
     }
     assert wrong == set()
+
+
+def test_every_import_goes_to_a_lower_floor() -> None:
+    assert not_downwards() == []
 
 
 @pytest.mark.parametrize("library", ["zarr", "dvc", "typer", "dask"])

@@ -1,4 +1,4 @@
-"""Stage one on real pictures with a real teacher, where they are at hand: its accuracy as decoded from the store."""
+"""Stage one on real images with a real teacher, where they are at hand: its accuracy as decoded from the store."""
 
 import json
 from pathlib import Path
@@ -9,26 +9,30 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from cache.reader import verify
+from cache.reader import verify_store
 from cache.targets import open_targets
-from pipeline.errors import UserError
-from pipeline.networks.architectures import architecture, published_spec
-from pipeline.outputs import maps_and_scores
-from pipeline.skeletons import COCO17, skeleton_named
-from pipeline.spec import spec_values
-from pipeline.targets.quantise import BINS, quantise
-from pipeline.teachers.session import open_teacher
-from pipeline.training.batch import teacher_in_frame
-from stages import check, import_teacher, prepare, teach
-from stages.datasets import dataset_settings, load_people, load_views
-from stages.evaluation.scores import accuracy
-from stages.teachers import store_path, teacher_settings
-from stages.training_data import Geometry, Loader, Source
+from pipeline.common.errors import UserError
+from pipeline.inference.session import open_teacher
+from pipeline.metrics.accuracy import accuracy
+from pipeline.networks.architectures import build_architecture, published_spec
+from pipeline.pose.outputs import maps_and_scores
+from pipeline.pose.skeletons import COCO17, skeleton_named
+from pipeline.pose.spec import spec_values
+from pipeline.targets.quantise import BIN_AXES, quantise
+from pipeline.training.student_frame import targets_in_student_frame
+from stages import prepare
+from stages import teacher_import as import_teacher
+from stages.project.datasets import load_people, load_views
+from stages.project.project import project_of
+from stages.project.teachers import store_path
+from stages.teach import check
+from stages.teach import run as teach
+from stages.training.loader import CropJitter, Loader, TrainingSource
 from tests.pipeline.networks.golden import filled
 
 
 def real_params(real: Path) -> dict:
-    """46 COCO pictures, 5 of MPII, 4 of Halpe, and the SimplePose network (its README gives input and statistics)."""
+    """46 COCO images, 5 of MPII, 4 of Halpe, and the SimplePose network (its README gives input and statistics)."""
     coco = {
         "file": "person_keypoints.json",
         "images": str(real / "coco/images"),
@@ -66,20 +70,20 @@ def test_the_real_teacher_scores_what_it_should_from_its_store(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     params = real_params(real)
-    said: list[str] = []
-    prepare.run(params, say=said.append)
-    assert "coco train: 115 people in use of 204, 46 pictures" in said
-    assert "mpii train: 5 people in use of 5, 5 pictures" in said
-    assert "halpe test: 12 people in use of 14, 4 pictures" in said
+    logged: list[str] = []
+    prepare.run(project_of(params), log=logged.append)
+    assert "coco train: 115 people in use of 204, 46 images" in logged
+    assert "mpii train: 5 people in use of 5, 5 images" in logged
+    assert "halpe test: 12 people in use of 14, 4 images" in logged
 
-    teach.run(params, "coco", "cpu", check=False, say=said.append)
-    assert said[-1].startswith("teacher coco: 120 people x 2 views, 120 looked at now")
+    teach.run(project_of(params), "coco", "cpu", check=False, log=logged.append)
+    assert logged[-1].startswith("teacher coco: 120 people x 2 views, 120 processed now")
     for dataset in ("coco", "mpii"):
-        assert verify(store_path("coco", dataset, "train")) == []
+        assert verify_store(store_path("coco", dataset, "train")) == []
     people = load_people("coco", "train")
-    poses = teach.stored_poses(teacher_settings(params, "coco"), "coco", "train", people)
+    poses = teach.stored_poses(project_of(params).teacher("coco"), "coco", "train", people)
     # another implementation of the same teacher, boxes and decoding gives 0.506; 0.01 is for cropping in other arithmetic
-    assert accuracy(dataset_settings(params)["coco"], people, poses)[1] == pytest.approx(50.6, abs=1.0)
+    assert accuracy("ap", people, poses)[1] == pytest.approx(50.6, abs=1.0)
     assert json.loads(Path("data/targets/coco/coco-train.zarr/manifest.json").read_text())["files"]
 
 
@@ -89,7 +93,7 @@ def real_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path) ->
     monkeypatch.chdir(tmp_path)
     params = real_params(real)
     del params["datasets"]["mpii"], params["datasets"]["halpe"]
-    prepare.run(params, say=lambda line: None)
+    prepare.run(project_of(params), log=lambda line: None)
     return params
 
 
@@ -106,16 +110,16 @@ def with_left_and_right_exchanged(source: Path, place: Path) -> None:
 
 def test_check_of_the_real_teacher(real_project: dict) -> None:
     """As declared and misread: another implementation's numbers, ours within 0.01 of them; none with left and right exchanged."""
-    said: list[str] = []
-    check.run(real_project, "coco", "cpu", say=said.append)
-    (score,) = (line for line in said if line.startswith("AP"))
-    assert score.endswith("on 115 people of coco in 46 pictures, true boxes")
+    logged: list[str] = []
+    check.run(project_of(real_project), "coco", "cpu", log=logged.append)
+    (score,) = (line for line in logged if line.startswith("AP"))
+    assert score.endswith("on 115 people of coco in 46 images, true boxes")
     assert float(score.split()[1]) == pytest.approx(50.6, abs=1.0)
     misread = {"padding 1.0": 54.4, "color bgr": 39, "pixels 0-255": 7, "left and right": 0}
     for what, score in misread.items():
-        (found,) = (line for line in said if line.startswith(f"  {what}"))
+        (found,) = (line for line in logged if line.startswith(f"  {what}"))
         assert float(found.split("  higher by")[0].split()[-1]) == pytest.approx(score, abs=1.0)
-    assert said[-1].startswith("teacher coco is what params.yaml says; padding 1.0 scores higher here")
+    assert logged[-1].startswith("teacher coco is what params.yaml says; padding 1.0 scores higher here")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_check_names_what_is_misread(real_project: dict, changes: dict, suspect:
     with_left_and_right_exchanged(Path(teacher["onnx"]), Path("exchanged.onnx"))
     teacher |= changes
     with pytest.raises(UserError) as error:
-        teach.run(real_project, "coco", "cpu", say=lambda line: None)
+        teach.run(project_of(real_project), "coco", "cpu", log=lambda line: None)
     assert f"with {suspect}" in str(error.value)
     assert not Path("data/targets").exists()
 
@@ -144,40 +148,40 @@ def test_check_names_what_is_misread(real_project: dict, changes: dict, suspect:
     ("name", "skeleton", "input_hw"),
     [pytest.param("coco", "coco17", (256, 192), marks=pytest.mark.long), ("mpii", "mpii16", (256, 256))],
 )
-def test_rtmpose_m_teaches_the_real_pictures(
+def test_rtmpose_m_teaches_the_real_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path, name: str, skeleton: str, input_hw: tuple[int, int]
 ) -> None:
     """The paper's two teachers from a checkpoint on, weights drawn by name: whole stores, and replay gives the session's own output."""
     monkeypatch.chdir(tmp_path)
     points, wh = skeleton_named(skeleton), (input_hw[1], input_hw[0])
-    weights = architecture("rtmpose-m", len(points), wh).state_dict()
+    weights = build_architecture("rtmpose-m", len(points), wh).state_dict()
     torch.save({"state_dict": filled(weights, 1.6)}, "published.pth")
-    import_teacher.run(Path("published.pth"), "rtmpose-m", skeleton, input_hw, Path("it.onnx"), say=lambda line: None)
+    import_teacher.run(Path("published.pth"), "rtmpose-m", skeleton, input_hw, Path("it.onnx"), log=lambda line: None)
     params = real_params(real)
     spec = published_spec("rtmpose-m", points, wh)
     params["teachers"] = {name: {"onnx": "it.onnx", "dataset": name, **spec_values(spec)}}
     params["prepare"]["views"] = 1
-    prepare.run(params, say=lambda line: None)
-    teach.run(params, name, "cpu", check=False, say=lambda line: None)
+    prepare.run(project_of(params), log=lambda line: None)
+    teach.run(project_of(params), name, "cpu", check=False, log=lambda line: None)
     opened = open_teacher(name, Path("it.onnx"), spec, "cpu")
-    for dataset, settings_ in dataset_settings(params).items():
+    for dataset, settings_ in project_of(params).datasets.items():
         if settings_.train is None:
             continue
-        assert verify(store_path(name, dataset, "train")) == []
+        assert verify_store(store_path(name, dataset, "train")) == []
         people = load_people(dataset, "train")
         views = load_views(dataset, "train", people)
         store = open_targets(store_path(name, dataset, "train"), "again", people.person)
-        source = Source(dataset, settings_.images("train"), people, views, {name: store})
-        still = Geometry(fresh=None, settle=10**6, scale=0.0, shift=0.0, flip=0.0)
-        batch = Loader([source], spec, 5, still, seed=0, picture_bytes=1e8).load(0)
-        replay = teacher_in_frame(
+        source = TrainingSource(dataset, settings_.images("train"), people, views, {name: store})
+        still = CropJitter(fresh_rotation=None, weak_from=10**6, scale=0.0, shift=0.0, flip=0.0)
+        batch = Loader([source], spec, 5, still, seed=0, image_bytes=1e8).load(0)
+        replay = targets_in_student_frame(
             batch, batch.targets[name], points, spec, opened.target_wh, 0.0, 1.0, torch.device("cpu")
         )
         maps, _ = maps_and_scores(opened.forward()(batch.crops), spec)
         known = replay.valid.numpy()
         assert known.any()
         for ours, theirs in zip(replay.target, maps, strict=True):
-            levels = quantise(theirs, BINS)[0].astype(np.float64)
+            levels = quantise(theirs, BIN_AXES)[0].astype(np.float64)
             # One level of 255, and float32: another batch size rounds differently.
             own = levels / levels.sum(axis=-1, keepdims=True)
             np.testing.assert_allclose(ours.numpy()[known], own[known], atol=1.01 / levels.sum(axis=-1).min())

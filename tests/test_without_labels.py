@@ -1,4 +1,4 @@
-"""The line on pictures that have boxes and no labels: the teachers alone teach, nobody is judged, and every stage passes them on."""
+"""All stages on images that have boxes and no labels: students learn from teachers alone, and nobody is scored."""
 
 import copy
 import csv
@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.people.coco import read_coco
-from pipeline.scores.coco import keypoint_ap
-from pipeline.skeletons import COCO17, MPII16, union
-from stages import check, distill, evaluate, export, label, prepare, show, teach
-from stages.datasets import load_people, unified
-from stages.evaluation.inference import poses_in_boxes
-from stages.evaluation.models import model_named
-from stages.inventory import inventory
-from stages.reporting.provenance import people_table
+from pipeline.common.errors import UserError
+from pipeline.datasets.coco import read_coco
+from pipeline.metrics.coco_ap import keypoint_ap
+from pipeline.pose.skeletons import COCO17, MPII16, union
+from stages import label, prepare, show
+from stages.distill import run as distill
+from stages.doctor.inventory import inventory
+from stages.evaluate import run as evaluate
+from stages.evaluate.inference import poses_in_boxes
+from stages.evaluate.models import model_named
+from stages.export import run as export
+from stages.project.datasets import load_people
+from stages.project.project import project_of
+from stages.report.provenance import people_table
+from stages.teach import check
+from stages.teach import run as teach
 from tests.fixtures import params, save_teacher
 from tests.test_real import real_params
 
@@ -28,7 +34,7 @@ STEPS = {"steps": 4, "batch": 8, "checkpoint_seconds": 1000}
 ADAPTING: dict[str, Any] = {
     "width": 32,
     "input": [128, 96],
-    "score_floor": 0.2,
+    "min_score": 0.2,
     "temperature": 0.5,
     "terms": {"truth": 0, "coco": 1},
     "training": {
@@ -44,7 +50,7 @@ def quiet(line: str) -> None:
 
 
 def with_boxes_only(**datasets: Any) -> dict[str, Any]:
-    """The tiny project, whose pictures count as the user's own, beside other datasets; the teacher is judged by the first."""
+    """Return the tiny project with its images as the user's own, beside other datasets; the teacher is scored on the first."""
     first = next(iter({**datasets, "own": OWN}))
     return params(
         datasets={**datasets, "own": OWN},
@@ -52,7 +58,7 @@ def with_boxes_only(**datasets: Any) -> dict[str, Any]:
         distill={
             "width": 8,
             "input": [64, 32],
-            "score_floor": 0.0,
+            "min_score": 0.0,
             "terms": {"truth": 1, "tiny": 1},
             "training": STEPS,
         },
@@ -67,30 +73,30 @@ def curve(student: str) -> list[dict[str, float]]:
 
 
 def test_a_student_of_the_teacher_alone(unprepared: Path) -> None:
-    """4 x 12 people and one without labels; the crowd stays out."""
-    values, said = with_boxes_only(), []
-    prepare.run(values, say=quiet)
-    teach.run(values, "tiny", "cpu", say=said.append)
-    assert said[1] == "teacher tiny: not scored, since own has boxes only"
-    assert said[-1].startswith("teacher tiny: 49 people x 2 views, 49 looked at now, ")
-    assert said[-1].endswith(" kB per person and view")
+    """They are 4 x 12 people and one without labels; the crowd is left out."""
+    values, messages = with_boxes_only(), []
+    prepare.run(project_of(values), log=quiet)
+    teach.run(project_of(values), "tiny", "cpu", log=messages.append)
+    assert messages[1] == "teacher tiny: not scored, since own has boxes only"
+    assert messages[-1].startswith("teacher tiny: 49 people x 2 views, 49 processed now, ")
+    assert messages[-1].endswith(" kB per person and view")
     with pytest.raises(UserError, match="dataset: expected a dataset with labels to score it by, found own with boxes"):
-        check.run(values, "tiny", "cpu", say=quiet)
+        check.run(project_of(values), "tiny", "cpu", log=quiet)
 
-    distill.run(values, device="cpu", say=quiet)
+    distill.run(project_of(values), device="cpu", log=quiet)
     rows = curve("one")
     assert len(rows) == STEPS["steps"]
     assert [row["truth"] for row in rows] == [0] * len(rows)
     assert all(row["tiny"] > 0 and row["total"] == pytest.approx(row["tiny"]) for row in rows)
 
     shown: list[str] = []
-    show.run(values, 9002, out=Path("shown.png"), say=shown.append)
+    show.run(project_of(values), 9002, out=Path("shown.png"), log=shown.append)
     assert shown == ["shown.png: person 9002 of own train, unused.jpg"]
-    (row,) = (row for row in people_table(values, quiet).rows if row[1] == "train")
+    (row,) = (row for row in people_table(project_of(values), quiet).rows if row[1] == "train")
     assert row == ["own", "train", "boxes", "42", "41", "11", "0"]
-    assert [entry.found for entry in inventory(values) if not entry.there] == []
+    assert [entry.state for entry in inventory(project_of(values)) if not entry.complete] == []
 
-    label.run(values, "own", options=label.Options(confidence=0.0), say=quiet)
+    label.run(project_of(values), "own", options=label.LabelOptions(confidence=0.0), log=quiet)
     document = json.loads(Path("data/labels/own-train/annotations/person_keypoints_train.json").read_text())
     used = {entry["person"] for entry in document["annotations"] if entry["num_keypoints"]}
     people = load_people("own", "train")
@@ -101,29 +107,29 @@ def test_a_student_of_the_teacher_alone(unprepared: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_card_says_what_there_was(unprepared: Path) -> None:
+def test_the_model_card_lists_the_data(unprepared: Path) -> None:
     values = with_boxes_only()
-    prepare.run(values, say=quiet)
-    teach.run(values, "tiny", "cpu", say=quiet)
-    distill.run(values, device="cpu", say=quiet)
-    export.run(values, "one", say=quiet)
+    prepare.run(project_of(values), log=quiet)
+    teach.run(project_of(values), "tiny", "cpu", log=quiet)
+    distill.run(project_of(values), device="cpu", log=quiet)
+    export.run(project_of(values), "one", log=quiet)
     card = Path("data/exported/one.md").read_text()
-    assert "Pictures and boxes, without labels, of own (`train.json`)." in card
-    assert "Pictures with boxes of the user's own" in card
+    assert "Images and boxes, without labels, of own (`train.json`)." in card
+    assert "Images with boxes of the user's own" in card
     assert "left_knee" not in card.split("## ")[0]
 
 
 def test_beside_labelled_people(unprepared: Path) -> None:
-    """The union is the labelled datasets'; the truth term has their people alone, and validation judges by them alone."""
+    """The unified skeleton, the truth term and the validation scores are those of the labelled datasets alone."""
     coco = copy.deepcopy(params()["datasets"]["coco"])
     coco["test"] = coco["train"]
     values = with_boxes_only(coco=coco)
-    assert unified(values).keypoints == COCO17.keypoints
-    prepare.run(values, say=quiet)
-    teach.run(values, "tiny", "cpu", say=quiet)
-    distill.run(values, device="cpu", say=quiet)
+    assert project_of(values).skeleton.keypoints == COCO17.keypoints
+    prepare.run(project_of(values), log=quiet)
+    teach.run(project_of(values), "tiny", "cpu", log=quiet)
+    distill.run(project_of(values), device="cpu", log=quiet)
     assert all(row["truth"] > 0 for row in curve("one"))
-    evaluate.run(values, device="cpu", say=quiet)
+    evaluate.run(project_of(values), device="cpu", log=quiet)
     scores = json.loads(Path("results/metrics.json").read_text())["one"]
     assert set(scores["validation"]) == {"coco"} and "own" not in scores and "coco" in scores
 
@@ -131,27 +137,27 @@ def test_beside_labelled_people(unprepared: Path) -> None:
 def test_the_unified_skeleton_is_the_labelled_ones_or_else_the_teachers(unprepared: Path) -> None:
     values = with_boxes_only()
     values["teachers"]["other"] = {**values["teachers"]["tiny"], "skeleton": "mpii16"}
-    assert unified(values).keypoints == union([COCO17, MPII16]).keypoints
+    assert project_of(values).skeleton.keypoints == union([COCO17, MPII16]).keypoints
     values["datasets"]["coco"] = params()["datasets"]["coco"]
-    assert unified(values).keypoints == COCO17.keypoints
+    assert project_of(values).skeleton.keypoints == COCO17.keypoints
     with pytest.raises(UserError, match="expected one with labels, or teachers, to know the student's keypoints from"):
-        unified({**with_boxes_only(), "teachers": {}})
+        _ = project_of({**with_boxes_only(), "teachers": {}}).skeleton
 
 
 def test_boxes_teach_nothing_without_a_teacher(unprepared: Path) -> None:
     values = with_boxes_only()
     values["students"]["one"]["teachers"] = []
-    prepare.run(values, say=quiet)
+    prepare.run(project_of(values), log=quiet)
     with pytest.raises(
         UserError, match=r"students\.one\.teachers: expected one to learn own from, which has boxes only"
     ):
-        distill.run(values, device="cpu", say=quiet)
+        distill.run(project_of(values), device="cpu", log=quiet)
 
 
-def test_the_teacher_of_a_third_dataset_looks_at_every_picture(
+def test_the_teacher_of_a_third_dataset_is_run_on_every_image(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AIC's and CrowdPose's people through prepare and teach, by a teacher that is declared to have AIC's keypoints."""
+    """`prepare` and `teach` on people of AIC and CrowdPose, with a teacher that is declared to have AIC's keypoints."""
     monkeypatch.chdir(tmp_path)
     save_teacher(Path("tiny.onnx"), keypoints=14)
     datasets = {}
@@ -161,20 +167,20 @@ def test_the_teacher_of_a_third_dataset_looks_at_every_picture(
     values = params(
         datasets=datasets, prepare__validation=0, teachers__tiny__skeleton="aic14", teachers__tiny__dataset="aic"
     )
-    assert unified(values).keypoints[:3] == ("right_shoulder", "right_elbow", "right_wrist")
-    assert len(unified(values)) == 14
-    prepare.run(values, say=quiet)
-    said: list[str] = []
-    teach.run(values, "tiny", "cpu", say=said.append)
-    assert said[-1].startswith("teacher tiny: 13 people x 2 views, 13 looked at now, ")
-    assert said[-1].endswith("on aic train") and "crowdpose train" not in said[-1]
+    assert project_of(values).skeleton.keypoints[:3] == ("right_shoulder", "right_elbow", "right_wrist")
+    assert len(project_of(values).skeleton) == 14
+    prepare.run(project_of(values), log=quiet)
+    messages: list[str] = []
+    teach.run(project_of(values), "tiny", "cpu", log=messages.append)
+    assert messages[-1].startswith("teacher tiny: 13 people x 2 views, 13 processed now, ")
+    assert messages[-1].endswith("on aic train") and "crowdpose train" not in messages[-1]
 
 
 @pytest.mark.long
-def test_a_student_adapts_to_real_pictures_without_their_labels(
+def test_a_student_adapts_to_real_images_without_their_labels(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small student, from drawn weights, of the SimplePose teacher alone on 197 boxes of 46 COCO pictures; their labels judge it.
+    """Train a small student, from random weights, of the SimplePose teacher alone on 197 boxes of 46 COCO images; their labels score it.
 
     On the 115 labelled people the teacher itself has AP 50.6; three seeds gave 44.9, 46.2 and 45.8, and REACHED leaves a margin
     for other machines' arithmetic.
@@ -189,13 +195,13 @@ def test_a_student_adapts_to_real_pictures_without_their_labels(
     values["prepare"] = {"validation": 0, "views": 1}
     values["distill"] = ADAPTING
     values["students"] = {"adapted": {"datasets": ["own"], "teachers": ["coco"]}}
-    prepare.run(values, say=quiet)
-    teach.run(values, "coco", "cpu", say=quiet)
-    distill.run(values, device="cpu", say=quiet)
+    prepare.run(project_of(values), log=quiet)
+    teach.run(project_of(values), "coco", "cpu", log=quiet)
+    distill.run(project_of(values), device="cpu", log=quiet)
     assert {row["truth"] for row in curve("adapted")} == {0.0}
 
     hidden = read_coco(real / "coco/person_keypoints.json")
-    student = model_named(values, "adapted", "cpu", flip=False)
+    student = model_named(project_of(values), "adapted", "cpu", flip=False)
     poses = poses_in_boxes(student, hidden, real / "coco/images", int)
     assert hidden.use.sum() == 115
     assert 100 * keypoint_ap(hidden, poses)["AP"] > REACHED

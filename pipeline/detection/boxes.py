@@ -1,4 +1,4 @@
-"""Person boxes for a user's own pictures: from a COCO file, matched by name, or the whole picture. Detectors are in detection.py."""
+"""Person boxes for a user's own images: from a COCO file, matched by name, or the whole image. Detectors are in detectors.py."""
 
 import os
 import re
@@ -9,130 +9,131 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.people.coco import person_categories, pictures_by_id, read_detections
-from pipeline.people.parse import Phrase, entries, fail, field, number, numbers, read_json, whole
+from pipeline.common.errors import UserError
+from pipeline.datasets.coco import images_by_id, person_categories, read_detections
+from pipeline.people.validation import Phrase, entries, fail, field, number, numbers, read_json, whole_number
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """M person boxes of one picture."""
+    """M person boxes of one image."""
 
     xywh: np.ndarray
     """float64 (M, 4): x, y, width, height in image pixels."""
     score: np.ndarray
-    """float64 (M,): 0-1, how sure it is that this is a person; 1 where nobody said."""
+    """float64 (M,): confidence in 0-1 that the box holds a person; 1 where the source states none."""
 
     def __len__(self) -> int:
         return len(self.score)
 
-    def __getitem__(self, which: np.ndarray) -> "Boxes":
-        return Boxes(self.xywh[which], self.score[which])
+    def __getitem__(self, rows: np.ndarray) -> "Boxes":
+        return Boxes(self.xywh[rows], self.score[rows])
 
 
-NONE = Boxes(np.zeros((0, 4)), np.zeros(0))
+NO_BOXES = Boxes(np.zeros((0, 4)), np.zeros(0))
 
 
 @dataclass(frozen=True)
 class BoxFile:
-    """What a file of boxes says, by picture."""
+    """The content of a file of boxes, by image."""
 
     path: Path
     image_of_name: dict[str, int] | None
-    """File name as the file has it to image id; None for a list of detections, which has no names."""
+    """Image id by file name, as the file has it; None for a list of detections, which has no names."""
     image_wh: dict[int, tuple[int, int]]
-    """Width and height by image id, (0, 0) where the file does not say."""
+    """Width and height by image id; (0, 0) where the file states no size."""
     boxes: dict[int, Boxes]
-    """By image id; a picture without people may be absent."""
+    """Boxes by image id. An image without people may be absent."""
 
     @property
     def image_ids(self) -> set[int]:
-        """Every picture that the file speaks of."""
+        """Ids of all images that the file mentions."""
         return {*self.image_wh, *self.boxes}
 
     def image_id(self, path: PurePosixPath) -> int | None:
-        """The image id of the picture at that path, None where the file does not know it.
+        """Return the id of the image at that path, or None where the file does not know it.
 
-        In an annotations file it is the picture whose `file_name` the path ends with, the longest if several do. A list of
-        detections has ids only: there it is the number that the name ends with, as COCO names its pictures
+        In an annotations file it is the image whose `file_name` the path ends with, the longest if several do. A list of
+        detections has ids only: there it is the number that the name ends with, as COCO names its images
         (000000397133.jpg, COCO_val2014_000000397133.jpg).
         """
         if self.image_of_name is None:
             digits = re.search(r"[0-9]{1,18}$", path.stem)
             return int(digits[0]) if digits and int(digits[0]) in self.boxes else None
         for start in range(len(path.parts)):
-            found = self.image_of_name.get("/".join(path.parts[start:]))
-            if found is not None:
-                return found
+            image_id = self.image_of_name.get("/".join(path.parts[start:]))
+            if image_id is not None:
+                return image_id
         return None
 
 
-def whole_picture(width: int, height: int) -> Boxes:
-    """The picture as one person's box."""
+def whole_image_box(width: int, height: int) -> Boxes:
+    """Return the whole image as the box of one person."""
     return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
 
 
 def read_box_file(path: str | os.PathLike[str]) -> BoxFile:
-    """COCO annotations (an object with `images`), or COCO detections (a list); UserError on anything malformed.
+    """Read COCO annotations (an object with `images`) or COCO detections (a list); UserError on anything malformed.
 
-    People only: of annotations those in the category `person` (or the only one) that are no crowds, of detections category 1.
-    An annotation may have a `score`, as those have that `pipeline predict` writes.
+    Only people are kept: annotations of the category `person` (or of the only category) that are no crowds, and detections of
+    category 1. An annotation may have a `score`, as those that `pipeline predict` writes.
     """
     document = read_json(path)
     if isinstance(document, list):
-        found = read_detections(path)
-        boxes = _by_image(found.image_id, found.box, found.score)
+        detections = read_detections(path)
+        boxes = _by_image(detections.image_id, detections.box, detections.score)
         return BoxFile(Path(path), None, {}, boxes)
-    pictures = pictures_by_id(document, path)
+    images = images_by_id(document, path)
     image_of_name: dict[str, int] = {}
-    for image_id, (name, _) in pictures.items():
+    for image_id, (name, _) in images.items():
         plain = str(PurePosixPath(name.replace("\\", "/")))
         if plain in image_of_name:
             fail((path, "image", image_id), "every `file_name` once", Phrase(f"{name!r} twice"))
         image_of_name[plain] = image_id
-    boxes = _by_image(*_annotated(document, path, pictures))
-    return BoxFile(Path(path), image_of_name, {key: wh for key, (_, wh) in pictures.items()}, boxes)
+    boxes = _by_image(*_annotated(document, path, images))
+    return BoxFile(Path(path), image_of_name, {key: wh for key, (_, wh) in images.items()}, boxes)
 
 
-def inside(boxes: Boxes, width: int, height: int, warn: Callable[[str], None]) -> Boxes:
-    """The boxes that cover some of the picture, as they are; `warn` hears of each other one."""
+def boxes_inside(boxes: Boxes, width: int, height: int, warn: Callable[[str], None]) -> Boxes:
+    """Return the boxes that overlap the image, unchanged; `warn` is called with a line for every other box."""
     low = boxes.xywh[:, :2]
     high = low + boxes.xywh[:, 2:]
     positive = np.all(boxes.xywh[:, 2:] > 0, axis=1)
     touching = np.all(high > 0, axis=1) & np.all(low < [width, height], axis=1)
     for row in np.flatnonzero(~(positive & touching)):
-        what = f"outside the {width} x {height} picture" if positive[row] else "without an area"
+        what = f"outside the {width} x {height} image" if positive[row] else "without an area"
         warn(f"box {[round(value, 1) for value in boxes.xywh[row].tolist()]} is {what} and left out")
     return boxes[positive & touching]
 
 
-def refuse_strangers(file: BoxFile, paths: list[PurePosixPath]) -> None:
-    """UserError where the file has boxes and none of the pictures is in it: they do not belong together."""
+def refuse_unrelated_images(file: BoxFile, paths: list[PurePosixPath]) -> None:
+    """Raise UserError where the file has boxes, but for none of the images: they do not belong together."""
     if not file.image_ids or any(file.image_id(path) is not None for path in paths):
         return
     if file.image_of_name:
         example = f"file names like {next(iter(file.image_of_name))!r}"
-        rule = "a picture's path has to end with its file name there"
+        rule = "an image's path has to end with its file name there"
     else:
         example = f"image ids like {min(file.image_ids)}"
-        rule = "in a list of detections a picture's name has to end with its image id, as COCO's do"
+        rule = "in a list of detections an image's name has to end with its image id, as COCO's do"
     raise UserError(
-        f"{file.path}: expected boxes of the pictures given, found {example} and none that is {paths[0].name!r} or another: {rule}"
+        f"{file.path}: expected boxes of the images given, found {example} and none that is {paths[0].name!r} or another: {rule}"
     )
 
 
 def _annotated(
-    document: Any, path: str | os.PathLike[str], pictures: dict[int, Any]
+    document: Any, path: str | os.PathLike[str], images: dict[int, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return image ids (M,), boxes (M, 4) and scores (M,) of the annotated people who are no crowds."""
     persons = person_categories(document, path, None)
     image_id, box, score = [], [], []
     for row, annotation in enumerate(entries(document, "annotations", str(path))):
         where = (path, "annotations", row)
-        category = whole(field(annotation, "category_id", where), where, "`category_id`")
+        category = whole_number(field(annotation, "category_id", where), where, "`category_id`")
         if category not in persons or annotation.get("iscrowd"):
             continue
-        image = whole(field(annotation, "image_id", where), where, "`image_id`")
-        if image not in pictures:
+        image = whole_number(field(annotation, "image_id", where), where, "`image_id`")
+        if image not in images:
             fail(where, "its `image_id` among `images`", image)
         image_id.append(image)
         box.append(numbers(field(annotation, "bbox", where), 4, where, "`bbox`"))

@@ -1,4 +1,4 @@
-"""Person boxes by a detector, RTMDet or YOLOX, as an ONNX file in the forms that MMDeploy, YOLOX and rtmlib use. No poses."""
+"""Person boxes from a detector: an RTMDet or YOLOX ONNX file in the forms that MMDeploy, YOLOX and rtmlib use. No poses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,122 +8,126 @@ import cv2
 import numpy as np
 import onnx
 
-from pipeline.detection.boxes import NONE, Boxes
-from pipeline.errors import UserError, one_line
-from pipeline.teachers.providers import Device, Opened, open_session
-from pipeline.teachers.session import FLOATS
+from pipeline.common.errors import UserError, one_line
+from pipeline.detection.boxes import NO_BOXES, Boxes
+from pipeline.inference.devices import OpenSession, open_session
+from pipeline.inference.session import FLOAT_TYPES
+from pipeline.pose.options import Device
 
-Kind = Literal["rtmdet", "yolox"]
-Form = Literal["boxes", "grid", "pixels"]
-"""What a file gives, found by running it once.
+DetectorKind = Literal["rtmdet", "yolox"]
+OutputForm = Literal["boxes", "grid", "pixels"]
+"""The form of a file's outputs, found by running it once.
 
 `boxes`: x1, y1, x2, y2, score (1, N, 5) in input pixels after suppression, and perhaps labels (1, N).
 `grid`: YOLOX's own output (1, cells, 5 + classes): centre and log size relative to the cell and its stride, objectness, classes.
 `pixels`: the same, exported with `decode_in_inference`: centre and size in input pixels.
 """
 
-STATISTICS: dict[Kind, tuple[tuple[float, ...], tuple[float, ...]]] = {
+STATISTICS: dict[DetectorKind, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "rtmdet": ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395)),
     "yolox": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """Mean and std of blue, green and red, the order both families take, on the 0-255 scale (MMDetection's configurations)."""
 
 STRIDES = (8, 16, 32)
-GREY = 114
-"""What fills the input beside the picture, for both."""
-SIDE = 640
-"""Input width and height of a file that takes any."""
-OVERLAP = 0.45
-"""Of two boxes with a larger IoU the worse one goes (YOLOX's demo; rtmlib's default)."""
-PERSON = 0
-"""Both families' label of people, COCO's first class."""
+PAD_VALUE = 114
+"""Grey level that fills the input beside the image, for both families."""
+DEFAULT_SIDE = 640
+"""Input width and height for a file that accepts any."""
+NMS_IOU = 0.45
+"""Of two boxes with a larger IoU the one with the lower score is dropped (YOLOX's demo; rtmlib's default)."""
+PERSON_LABEL = 0
+"""Class of people in both families: COCO's first."""
 SPACE_TO_DEPTH = 12
-"""Channels that YOLOX's first convolution takes: 3 colours of 2 x 2 pixels."""
-NEXT = "take an RTMDet or YOLOX ONNX file as MMDeploy, YOLOX or rtmlib give it, or give `--boxes`"
+"""Input channels of YOLOX's first convolution: 3 colours of 2 x 2 pixels."""
+DETECTOR_REMEDY = "take an RTMDet or YOLOX ONNX file as MMDeploy, YOLOX or rtmlib give it, or give `--boxes`"
 
 
 @dataclass(frozen=True)
 class Detector:
-    """An opened detector."""
+    """A detector that is ready to run."""
 
     path: Path
-    kind: Kind
-    form: Form
+    kind: DetectorKind
+    form: OutputForm
     input_wh: tuple[int, int]
-    opened: Opened
+    runtime: OpenSession
 
 
-def open_detector(path: Path, device: Device = "auto", kind: Kind | Literal["auto"] = "auto") -> Detector:
-    """Open the file and run it once on grey to see what it gives; UserError where that is no detector's.
+def open_detector(path: Path, device: Device = "auto", kind: DetectorKind | Literal["auto"] = "auto") -> Detector:
+    """Open the file and run it once on a grey image to find the form of its outputs; UserError where it is no detector.
 
-    The input statistics are written in no file: `auto` takes YOLOX's for its own output, and for a network whose first
-    convolution sees 2 x 2 pixels at once, which is how every YOLOX begins; else RTMDet's.
+    A file does not state its input statistics. `auto` takes YOLOX's for YOLOX's own output form, and for a network whose first
+    convolution reads 2 x 2 pixels at once, as every YOLOX does; otherwise RTMDet's.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: name a detector's ONNX file, or give `--boxes`")
     try:
-        opened = open_session(path, device)
+        runtime = open_session(path, device)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}: {NEXT}") from error
-    inputs = opened.session.get_inputs()
+        raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}: {DETECTOR_REMEDY}") from error
+    inputs = runtime.session.get_inputs()
     found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
-        raise UserError(f"{path}: expected one float input [1, 3, height, width], found {found}: {NEXT}")
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOAT_TYPES:
+        raise UserError(f"{path}: expected one float input [1, 3, height, width], found {found}: {DETECTOR_REMEDY}")
     batch, channels, height, width = (s if isinstance(s, int) else None for s in inputs[0].shape)
     if batch not in (1, None) or channels not in (3, None):
-        raise UserError(f"{path}: expected one float input [1, 3, height, width], found {found}: {NEXT}")
-    wh = (width or SIDE, height or SIDE)
+        raise UserError(f"{path}: expected one float input [1, 3, height, width], found {found}: {DETECTOR_REMEDY}")
+    wh = (width or DEFAULT_SIDE, height or DEFAULT_SIDE)
     try:
-        raw = _run(opened, np.full((wh[1], wh[0], 3), GREY, np.float32))
+        raw = _run(runtime, np.full((wh[1], wh[0], 3), PAD_VALUE, np.float32))
     except Exception as error:
-        raise UserError(f"{path}: fails on a grey picture of {wh[0]} x {wh[1]}: {one_line(error)}: {NEXT}") from error
+        raise UserError(
+            f"{path}: fails on a grey image of {wh[0]} x {wh[1]}: {one_line(error)}: {DETECTOR_REMEDY}"
+        ) from error
     form = _form(path, raw, wh)
     if kind == "auto":
         kind = "yolox" if form != "boxes" or _first_convolution(path) == SPACE_TO_DEPTH else "rtmdet"
-    return Detector(path, kind, form, wh, opened)
+    return Detector(path, kind, form, wh, runtime)
 
 
-def detect(detector: Detector, picture: np.ndarray, least: float) -> Boxes:
-    """People in an RGB picture (H, W, 3) with a score of at least `least`, inside it, best first."""
-    canvas, scale = letterbox(picture, detector.input_wh)
+def detect(detector: Detector, image: np.ndarray, min_score: float) -> Boxes:
+    """Return the boxes of people in an RGB image (H, W, 3), cut at its border, best first; scores are at least `min_score`."""
+    canvas, scale = letterbox(image, detector.input_wh)
     mean, std = (np.array(values, np.float32) for values in STATISTICS[detector.kind])
-    raw = _run(detector.opened, (canvas[:, :, ::-1].astype(np.float32) - mean) / std)
+    raw = _run(detector.runtime, (canvas[:, :, ::-1].astype(np.float32) - mean) / std)
     if detector.form == "boxes":
         corners, score = _suppressed(raw)
     else:
         corners, score = _cells(_predictions(raw), detector.input_wh, detector.form)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     corners = np.clip(corners / np.tile(scale, 2), 0, [width, height, width, height])
     xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    kept = (score >= least) & np.isfinite(xywh).all(axis=1) & (xywh[:, 2:] > 0).all(axis=1)
+    kept = (score >= min_score) & np.isfinite(xywh).all(axis=1) & (xywh[:, 2:] > 0).all(axis=1)
     xywh, score = xywh[kept], score[kept]
     if not len(score):
-        return NONE
+        return NO_BOXES
     if detector.form == "boxes":
         return Boxes(xywh, score)[np.argsort(-score, kind="stable")]
-    return Boxes(xywh, score)[np.array(cv2.dnn.NMSBoxes(xywh.tolist(), score.tolist(), least, OVERLAP), int).ravel()]
+    kept_rows = cv2.dnn.NMSBoxes(xywh.tolist(), score.tolist(), min_score, NMS_IOU)
+    return Boxes(xywh, score)[np.array(kept_rows, int).ravel()]
 
 
-def letterbox(picture: np.ndarray, wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The picture in the upper left corner of a canvas uint8 (h, w, 3), as large as fits, and the scale (2,) in x and y."""
-    height, width = picture.shape[:2]
+def letterbox(image: np.ndarray, wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a canvas, uint8 (h, w, 3), with the image in its upper left corner as large as fits, and the scale (2,) in x and y."""
+    height, width = image.shape[:2]
     ratio = min(wh[0] / width, wh[1] / height)
     size = (max(1, int(width * ratio)), max(1, int(height * ratio)))
-    canvas = np.full((wh[1], wh[0], 3), GREY, np.uint8)
-    canvas[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    canvas = np.full((wh[1], wh[0], 3), PAD_VALUE, np.uint8)
+    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     return canvas, np.array([size[0] / width, size[1] / height])
 
 
-def _run(opened: Opened, pixels: np.ndarray) -> list[np.ndarray]:
-    """Every output for one input (H, W, 3)."""
-    first = opened.session.get_inputs()[0]
-    values = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], FLOATS[first.type])
-    return [np.asarray(array) for array in opened.session.run(None, {first.name: values})]
+def _run(runtime: OpenSession, pixels: np.ndarray) -> list[np.ndarray]:
+    """Return all outputs for one input (H, W, 3)."""
+    first = runtime.session.get_inputs()[0]
+    values = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], FLOAT_TYPES[first.type])
+    return [np.asarray(array) for array in runtime.session.run(None, {first.name: values})]
 
 
-def _form(path: Path, raw: list[np.ndarray], wh: tuple[int, int]) -> Form:
+def _form(path: Path, raw: list[np.ndarray], wh: tuple[int, int]) -> OutputForm:
     if any(_is_boxes(array) for array in raw):
         return "boxes"
     cells = len(_grid(wh)[0])
@@ -133,7 +137,7 @@ def _form(path: Path, raw: list[np.ndarray], wh: tuple[int, int]) -> Form:
         return "pixels" if (centre > np.array(wh) / 4).all() else "grid"
     shapes = ", ".join(str(list(array.shape)) for array in raw)
     raise UserError(
-        f"{path}: expected boxes with scores [1, N, 5], or YOLOX's output [1, {cells}, 5 + classes], found {shapes}: {NEXT}"
+        f"{path}: expected boxes with scores [1, N, 5], or YOLOX's output [1, {cells}, 5 + classes], found {shapes}: {DETECTOR_REMEDY}"
     )
 
 
@@ -142,32 +146,31 @@ def _is_boxes(array: np.ndarray) -> bool:
 
 
 def _suppressed(raw: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (N, 4) and scores (N,) of people; all are people where the file gives no labels."""
-    found = next(array for array in raw if _is_boxes(array))[0].astype(np.float64)
-    labels = next((array[0] for array in raw if array.shape == (1, len(found))), np.full(len(found), PERSON))
-    found = found[labels == PERSON]
-    return found[:, :4], found[:, 4]
+    """Return corners (N, 4) and scores (N,) of the people; where the file gives no labels, all boxes are people."""
+    boxes = next(array for array in raw if _is_boxes(array))[0].astype(np.float64)
+    labels = next((array[0] for array in raw if array.shape == (1, len(boxes))), np.full(len(boxes), PERSON_LABEL))
+    boxes = boxes[labels == PERSON_LABEL]
+    return boxes[:, :4], boxes[:, 4]
 
 
 def _predictions(raw: list[np.ndarray]) -> np.ndarray:
-    """Float64 (cells, 5 + classes)."""
+    """Return YOLOX's own output, float64 (cells, 5 + classes)."""
     return next(array for array in raw if array.ndim == 3 and array.shape[2] > 5)[0].astype(np.float64)
 
 
-def _cells(predictions: np.ndarray, wh: tuple[int, int], form: Form) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (cells, 4) and scores (cells,): objectness times the class of people (Ge et al. 2021, YOLOX)."""
+def _cells(predictions: np.ndarray, wh: tuple[int, int], form: OutputForm) -> tuple[np.ndarray, np.ndarray]:
+    """Return corners (cells, 4) and scores (cells,): objectness times the class of people (Ge et al. 2021, YOLOX)."""
     centre, size = predictions[:, :2], predictions[:, 2:4]
     if form == "grid":
         corner, stride = _grid(wh)
         centre = (centre + corner) * stride
         size = np.exp(np.minimum(size, 20)) * stride
-    return np.concatenate([centre - size / 2, centre + size / 2], axis=1), predictions[:, 4] * predictions[
-        :, 5 + PERSON
-    ]
+    score = predictions[:, 4] * predictions[:, 5 + PERSON_LABEL]
+    return np.concatenate([centre - size / 2, centre + size / 2], axis=1), score
 
 
 def _grid(wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Column and row (cells, 2) of every cell, row by row and stride by stride, and the strides (cells, 1)."""
+    """Return column and row (cells, 2) of every cell, row by row and stride by stride, and the strides (cells, 1)."""
     corners, strides = [], []
     for stride in STRIDES:
         rows, columns = np.mgrid[: wh[1] // stride, : wh[0] // stride]
@@ -177,7 +180,7 @@ def _grid(wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_convolution(path: Path) -> int | None:
-    """How many channels the file's first convolution takes, None where that is not written in it."""
+    """Return the input channels of the file's first convolution, or None where its weights are not in the file."""
     graph = onnx.load(path, load_external_data=False).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""What C libraries write to stderr, caught: libjpeg, libpng and their like say what is wrong with a picture, but not with which."""
+"""Captures what C libraries write to stderr: libjpeg, libpng and others report what is wrong with an image, but not with which."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ STDERR = 2
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[list[str]]:
-    """Nothing reaches the process's stderr inside; afterwards the list holds its lines, each once.
+def captured_stderr() -> Iterator[list[str]]:
+    """Capture the process's stderr inside the block; afterwards the list holds its lines, each once.
 
-    It is the whole process's, so no other thread may write there meanwhile.
+    The whole process is affected, so no other thread may write there meanwhile.
     """
     lines: list[str] = []
     with tempfile.TemporaryFile() as file:
-        kept = os.dup(STDERR)
+        original = os.dup(STDERR)
         os.dup2(file.fileno(), STDERR)
         try:
             yield lines
         finally:
-            os.dup2(kept, STDERR)
-            os.close(kept)
+            os.dup2(original, STDERR)
+            os.close(original)
             file.seek(0)
             lines += dict.fromkeys(file.read().decode(errors="replace").splitlines())

@@ -1,13 +1,14 @@
-"""The published top-down networks by name, and what each was trained to see. How they are built is in the modules beside it."""
+"""The published top-down networks by name, and the input that MMPose trained each with."""
 
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.networks.hrnet import HRNet
 from pipeline.networks.resnet import PoseResNet
 from pipeline.networks.rtmpose import RTMPose
-from pipeline.skeletons import Skeleton
-from pipeline.spec import IMAGENET_MEAN, IMAGENET_STD, Kind, NetworkSpec
+from pipeline.pose.options import Kind
+from pipeline.pose.skeletons import Skeleton
+from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec
 
 ARCHITECTURES = (
     "rtmpose-t",
@@ -21,18 +22,20 @@ ARCHITECTURES = (
 )
 
 STRIDE = 32
-"""Input sides are multiples of this."""
+"""Input sides are multiples of this many pixels."""
 
-PADDING = 1.25
+PUBLISHED_PADDING = 1.25
+"""Factor by which MMPose enlarges a person's box."""
 
 
-def architecture(name: str, keypoints: int, input_wh: tuple[int, int]) -> nn.Module:
-    """The network in training mode, weights from torch's global stream; UserError for another name or input.
+def build_architecture(name: str, keypoints: int, input_wh: tuple[int, int]) -> nn.Module:
+    """Build the network in training mode; UserError for an unknown name or an input size that it cannot have.
 
-    Crops (B, 3, H, W) to raw scores x (B, K, 2W) and y (B, K, 2H) for `rtmpose-*`, to heatmaps (B, K, H/4, W/4) for the others.
+    It takes crops (B, 3, H, W). `rtmpose-*` gives raw scores of x (B, K, 2W) and of y (B, K, 2H), the others heatmaps
+    (B, K, H/4, W/4). Weights are drawn from torch's global random stream.
     """
     _refuse_unknown(name)
-    refuse_input(name, input_wh)
+    refuse_input_size(name, input_wh)
     family, size = name.split("-")
     if family == "rtmpose":
         return RTMPose(size, keypoints, input_wh)
@@ -42,7 +45,7 @@ def architecture(name: str, keypoints: int, input_wh: tuple[int, int]) -> nn.Mod
 
 
 def published_spec(name: str, skeleton: Skeleton, input_wh: tuple[int, int]) -> NetworkSpec:
-    """What MMPose trained the architecture with: ImageNet's statistics in RGB, padding 1.25, the classic affine."""
+    """Return the spec that MMPose trained the architecture with: ImageNet's statistics in RGB, padding 1.25, the classic affine."""
     _refuse_unknown(name)
     return NetworkSpec(
         skeleton=skeleton,
@@ -50,19 +53,19 @@ def published_spec(name: str, skeleton: Skeleton, input_wh: tuple[int, int]) -> 
         color="rgb",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        padding=PADDING,
+        padding=PUBLISHED_PADDING,
         affine="classic",
-        kind=kind_of(name),
+        kind=architecture_kind(name),
     )
 
 
-def kind_of(name: str) -> Kind:
-    """What an architecture of that name says."""
+def architecture_kind(name: str) -> Kind:
+    """Return the kind of output of an architecture of that name."""
     return "simcc" if name.startswith("rtmpose-") else "heatmap"
 
 
-def refuse_input(name: str, input_wh: tuple[int, int]) -> None:
-    """UserError unless both sides are multiples of STRIDE."""
+def refuse_input_size(name: str, input_wh: tuple[int, int]) -> None:
+    """UserError unless both sides are multiples of STRIDE; `name` is the architecture's, for the message."""
     if any(side < STRIDE or side % STRIDE for side in input_wh):
         raise UserError(
             f"{name}: expected an input whose height and width are multiples of {STRIDE}, found {input_wh[1]}x{input_wh[0]}"

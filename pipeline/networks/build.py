@@ -1,83 +1,66 @@
-"""Networks by name, students as files: weights in safetensors, everything else readable beside them."""
+"""Builds networks by name, and reads and writes trained students: weights as safetensors, all else as JSON beside them."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.errors import UserError, one_line
-from pipeline.files import write_atomically
-from pipeline.networks.architectures import refuse_input
-from pipeline.networks.checkpoint import start_from
+from pipeline.common.errors import UserError, one_line
+from pipeline.common.files import write_atomically
+from pipeline.networks.architectures import refuse_input_size
+from pipeline.networks.checkpoint import load_backbone
 from pipeline.networks.pyramid import Pyramid
 from pipeline.networks.rtmpose import RTMPose
-from pipeline.skeletons import Skeleton
-from pipeline.spec import Kind, NetworkSpec, parse_spec, spec_values
-
-Network = Literal["pyramid", "rtmpose-t", "rtmpose-s", "rtmpose-m"]
-"""The small heatmap network (pipeline.networks.pyramid), and the published ones that fit small machines (pipeline.networks.rtmpose)."""
-
-WIDEST, DEEPEST = 1024, 32
-"""Of a pyramid. A description of a few bytes can ask for any size."""
+from pipeline.pose.options import DEEPEST, WIDEST, NetworkSettings
+from pipeline.pose.skeletons import Skeleton
+from pipeline.pose.spec import NetworkSpec, parse_spec, spec_values
 
 
-@dataclass(frozen=True)
-class NetworkSettings:
-    """Which network, and what its size is where its name does not say that."""
+def build_network(
+    settings: NetworkSettings, spec: NetworkSpec, initial_weights: Path | None = None
+) -> Pyramid | RTMPose:
+    """Build the network for the spec's keypoints and input; UserError for an input size that it cannot have.
 
-    network: Network = "pyramid"
-    width: int = 32
-    depth: int = 1
-    """Of the pyramid."""
+    Weights are drawn from torch's global random stream. `initial_weights` is a published checkpoint, whose backbone replaces that
+    of an RTMPose, or the folder of a trained student of the same network, whose weights are all used.
 
-
-def build(settings: NetworkSettings, spec: NetworkSpec, start: Path | None = None) -> Pyramid | RTMPose:
-    """The network for the spec's keypoints and input; UserError for an input that it cannot have.
-
-    Weights are from torch's global stream. `start` is a published checkpoint that an RTMPose's backbone is taken from, or the
-    folder of a trained student of the same network, whose weights are all taken.
-    Its `features` of crops (B, 3, H, W) are (B, `channels`, h, w), its `outputs` of these are what it gives for the crops.
+    The network's `features` of crops (B, 3, H, W) are (B, `channels`, h, w), and its `outputs` of these features are its output.
     """
     keypoints = len(spec.skeleton)
-    if start is not None and start.is_dir():
-        return _continued(start, settings, spec)
+    if initial_weights is not None and initial_weights.is_dir():
+        return _trained_network(initial_weights, settings, spec)
     if settings.network == "pyramid":
-        if start is not None:
+        if initial_weights is not None:
             raise ValueError("no checkpoint is published for a pyramid")
         return Pyramid(keypoints, settings.width, settings.depth)
-    refuse_input(settings.network, spec.input_wh)
+    refuse_input_size(settings.network, spec.input_wh)
     network = RTMPose(settings.network.removeprefix("rtmpose-"), keypoints, spec.input_wh)
-    if start is not None:
-        start_from(network, start, settings.network)
+    if initial_weights is not None:
+        load_backbone(network, initial_weights, settings.network)
     return network
 
 
-def _continued(folder: Path, settings: NetworkSettings, spec: NetworkSpec) -> Pyramid | RTMPose:
-    """The student's own network; UserError where it is another than the settings ask for."""
+def _trained_network(folder: Path, settings: NetworkSettings, spec: NetworkSpec) -> Pyramid | RTMPose:
+    """Return the network of the student in that folder; UserError where it differs from the settings or the spec."""
     student = load_student(folder)
-    asked = (settings, spec.skeleton.keypoints, spec.input_wh)
-    found = (student.settings, student.spec.skeleton.keypoints, student.spec.input_wh)
-    for what, wanted, there in zip(("network", "keypoints", "input (width, height)"), asked, found, strict=True):
-        if wanted != there:
+    expected = (settings, spec.skeleton.keypoints, spec.input_wh)
+    trained = (student.settings, student.spec.skeleton.keypoints, student.spec.input_wh)
+    for name, ours, theirs in zip(("network", "keypoints", "input (width, height)"), expected, trained, strict=True):
+        if ours != theirs:
             raise UserError(
-                f"{folder}: expected a student of {what} {wanted} to start from, found {there}: mend `distill`"
+                f"{folder}: expected a student of {name} {ours} to start from, found {theirs}: correct `distill`"
             )
     assert isinstance(student.network, Pyramid | RTMPose)
     return student.network
 
 
-def kind_of(settings: NetworkSettings) -> Kind:
-    """What the network says."""
-    return "heatmap_logits" if settings.network == "pyramid" else "simcc"
-
-
 @dataclass(frozen=True)
 class Student:
-    """A trained network and what it wants and says."""
+    """A trained network with the spec of its input and output."""
 
     network: nn.Module
     settings: NetworkSettings
@@ -85,7 +68,7 @@ class Student:
 
 
 def save_student(student: Student, folder: Path, more: dict[str, Any]) -> None:
-    """`student.safetensors` and `student.json` (network, spec, keypoints and `more`) in `folder`."""
+    """Write `student.safetensors` and `student.json`, which holds network, spec, keypoints and `more`, to `folder`."""
     save_file(
         {name: value.contiguous() for name, value in student.network.state_dict().items()},
         folder / "student.safetensors",
@@ -100,7 +83,7 @@ def save_student(student: Student, folder: Path, more: dict[str, Any]) -> None:
 
 
 def load_student(folder: Path) -> Student:
-    """What `save_student` wrote, in evaluation mode; UserError where it is absent or does not fit together."""
+    """Read a student that `save_student` wrote, in evaluation mode; UserError where its files are absent or inconsistent."""
     description, weights = folder / "student.json", folder / "student.safetensors"
     try:
         document = json.loads(description.read_text())
@@ -109,9 +92,9 @@ def load_student(folder: Path) -> Student:
         settings = NetworkSettings(**document["network"])
         if not (0 < settings.width <= WIDEST and 0 < settings.depth <= DEEPEST):
             raise ValueError(f"width {settings.width} and depth {settings.depth}, at most {WIDEST} and {DEEPEST}")
-        if spec.kind != kind_of(settings):
-            raise ValueError(f"{settings.network} says {kind_of(settings)}, its spec {spec.kind}")
-        network = build(settings, spec)
+        if spec.kind != settings.output_kind:
+            raise ValueError(f"{settings.network} gives {settings.output_kind}, its spec has {spec.kind}")
+        network = build_network(settings, spec)
         network.load_state_dict(load_file(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(

@@ -1,15 +1,15 @@
-"""The CSPNeXt backbone (RTMDet, Lyu et al. 2022): large depthwise kernels in cross-stage-partial blocks. No head here."""
+"""The CSPNeXt backbone (RTMDet, Lyu et al. 2022): large depthwise kernels in cross-stage-partial blocks, without a head."""
 
 import torch
 from torch import nn
 
 WIDTHS = (64, 128, 256, 512, 1024)
 DEPTHS = (3, 6, 6, 3)
-"""Channels after the stem and each stage, and blocks per stage, of the large size; the others are fractions of it."""
+"""Channels after the stem and after each stage, and blocks per stage, of the large size. Other sizes are fractions of these."""
 
 
 class CSPNeXt(nn.Module):
-    """Pictures (B, 3, H, W), H and W multiples of 32, to features (B, `channels`, H/32, W/32).
+    """Crops (B, 3, H, W), H and W multiples of 32, to features (B, `channels`, H/32, W/32).
 
     Modules carry the names of MMDetection's checkpoints: `stem`, `stage1` to `stage4`.
     """
@@ -32,7 +32,7 @@ class CSPNeXt(nn.Module):
 
 
 def _stage(before: int, after: int, blocks: int, last: bool) -> nn.Sequential:
-    """Half the size; the last stage pools over wide windows first, and its blocks have no shortcuts."""
+    """Build a stage that halves the size. The last one pools over wide windows first, and its blocks have no shortcuts."""
     pooling = [_PyramidPooling(after)] if last else []
     return nn.Sequential(
         Convolution(before, after, 3, stride=2), *pooling, _CrossStage(after, blocks, residual=not last)
@@ -40,7 +40,7 @@ def _stage(before: int, after: int, blocks: int, last: bool) -> nn.Sequential:
 
 
 class Convolution(nn.Module):
-    """Convolution that keeps the size (or divides it by `stride`), batch norm, SiLU."""
+    """A convolution that keeps the size, or divides it by `stride`, with batch norm and SiLU."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _ChannelAttention(nn.Module):
 
 
 class _CrossStage(nn.Module):
-    """Half of the channels through the blocks, half past them, then channel attention over both."""
+    """Half of the channels pass through the blocks and half bypass them; channel attention over both follows."""
 
     def __init__(self, channels: int, blocks: int, residual: bool) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _CrossStage(nn.Module):
 
 
 class _PyramidPooling(nn.Module):
-    """The features beside their maxima over 5, 9 and 13 pixels (He et al. 2014)."""
+    """Concatenates the features with their maxima over 5, 9 and 13 pixels (He et al. 2014)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,13 +1,15 @@
-"""HRNet (Sun et al. 2019): branches at several resolutions that exchange features all the way, heatmaps from the finest."""
+"""HRNet (Sun et al. 2019): branches at several resolutions that exchange features, and heatmaps from the finest branch."""
 
 import torch
 from torch import nn
 
-from pipeline.networks.resnet import bottlenecks, final_layer, initialise
+from pipeline.networks.blocks import bottlenecks, convolution, final_layer, initialise
 
 MODULES = {2: 1, 3: 4, 4: 3}
-"""Branches of a stage, and how many exchange modules it has."""
+"""Number of exchange modules of a stage, by its number of branches."""
+
 BLOCKS = 4
+"""Number of residual blocks per branch in an exchange module."""
 
 
 class HRNet(nn.Module):
@@ -35,7 +37,7 @@ class _Head(nn.Module):
 
 
 class _Backbone(nn.Module):
-    """Pictures (B, 3, H, W) to the finest branch's features (B, width, H/4, W/4)."""
+    """Crops (B, 3, H, W) to the finest branch's features (B, width, H/4, W/4)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,9 +47,9 @@ class _Backbone(nn.Module):
         self.conv2 = nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(64)
         self.layer1 = bottlenecks(64, 64, 4, 1)
-        self.transition1 = nn.ModuleList([_convolution(256, width, 1), _coarser(256, widths[1])])
+        self.transition1 = nn.ModuleList([convolution(256, width, 1), _coarser(256, widths[1])])
         self.stage2 = _stage(widths[:2])
-        # Branches that exist already go on as they are; the names of the new one count them.
+        # A branch that exists already is passed on; the checkpoints' names count it all the same.
         self.transition2 = nn.ModuleList([nn.Identity(), nn.Identity(), _coarser(widths[1], widths[2])])
         self.stage3 = _stage(widths[:3])
         self.transition3 = nn.ModuleList([*(nn.Identity() for _ in range(3)), _coarser(widths[2], widths[3])])
@@ -64,7 +66,7 @@ class _Backbone(nn.Module):
 
 
 class _Exchange(nn.Module):
-    """Residual blocks on every branch, then each branch becomes the sum of all, brought to its size and channels."""
+    """Residual blocks on every branch; then each branch becomes the sum of all branches, resized to its own size and channels."""
 
     def __init__(self, widths: list[int], outputs: int) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class _Exchange(nn.Module):
 
 
 class _Sum(nn.ModuleList):
-    """One layer per branch; what they make of the branches, added."""
+    """One layer per branch; their outputs are added, and a ReLU follows."""
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         parts = [layer(x) for layer, x in zip(self, features, strict=True)]
@@ -100,7 +102,7 @@ class _Residual(nn.Module):
 
 
 def _stage(widths: list[int], only_finest: bool = False) -> nn.Sequential:
-    """The exchange modules of a stage; with `only_finest` the last one has the finest branch alone as its output."""
+    """Build the exchange modules of a stage; with `only_finest` the last one outputs the finest branch alone."""
     count, branches = MODULES[len(widths)], len(widths)
     return nn.Sequential(
         *(_Exchange(widths, 1 if only_finest and module == count - 1 else branches) for module in range(count))
@@ -108,6 +110,7 @@ def _stage(widths: list[int], only_finest: bool = False) -> nn.Sequential:
 
 
 def _fuse(widths: list[int], source: int, target: int) -> nn.Module:
+    """Build the layer that brings the branch `source` to the size and channels of the branch `target`."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -116,7 +119,7 @@ def _fuse(widths: list[int], source: int, target: int) -> nn.Module:
             nn.BatchNorm2d(widths[target]),
             nn.Upsample(scale_factor=2 ** (source - target), mode="nearest"),
         )
-    steps = [_convolution(widths[source], widths[source], 2) for _ in range(target - source - 1)]
+    steps = [convolution(widths[source], widths[source], 2) for _ in range(target - source - 1)]
     last = nn.Sequential(
         nn.Conv2d(widths[source], widths[target], 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(widths[target]),
@@ -125,10 +128,4 @@ def _fuse(widths: list[int], source: int, target: int) -> nn.Module:
 
 
 def _coarser(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(before, after, 2))
-
-
-def _convolution(before: int, after: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(convolution(before, after, 2))

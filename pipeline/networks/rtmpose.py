@@ -6,18 +6,19 @@ from torch import nn
 from pipeline.networks.cspnext import CSPNeXt
 
 SIZES = {"t": (0.167, 0.375), "s": (0.33, 0.5), "m": (0.67, 0.75), "l": (1.0, 1.0)}
-"""Depth and width of the backbone, as fractions of the large one."""
+"""Depth and width of the backbone, as fractions of the large one, by size."""
 
 TOKEN, KEY = 256, 128
-"""Length of a keypoint's feature vector, and of its query and key, in every size."""
+"""Lengths of a keypoint's feature vector and of its query and key, in every size."""
 
 BINS_PER_PIXEL = 2
+"""Bins of x and of y per input pixel."""
 
 
 class RTMPose(nn.Module):
     """Crops (B, 3, H, W), H and W as in `input_wh`, to raw scores per bin: x (B, K, 2W) and y (B, K, 2H).
 
-    Dropout and drop path are absent: the published recipes train without them.
+    It has no dropout and no drop path, because the published recipes train without them.
     """
 
     def __init__(self, size: str, keypoints: int, input_wh: tuple[int, int]) -> None:
@@ -30,16 +31,16 @@ class RTMPose(nn.Module):
         return self.outputs(self.features(crops))
 
     def features(self, crops: torch.Tensor) -> torch.Tensor:
-        """The backbone's, (B, `channels`, H/32, W/32)."""
+        """Return the features (B, `channels`, H/32, W/32) of the backbone."""
         return self.backbone(crops)
 
     def outputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raw scores of `features`."""
+        """Return the raw scores (B, K, 2W) and (B, K, 2H) of `features`."""
         return self.head(features)
 
 
 class _Head(nn.Module):
-    """One map per keypoint, flattened to a token; the tokens attend to each other; one linear layer per axis."""
+    """Flattens one map per keypoint to a token; the tokens attend to each other; one linear layer per axis gives the scores."""
 
     def __init__(self, channels: int, keypoints: int, input_wh: tuple[int, int]) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class _Head(nn.Module):
 
 
 class _GatedAttention(nn.Module):
-    """Gated attention unit (Hua et al. 2022) over tokens (B, K, TOKEN): squared ReLU for softmax, one head, no positions."""
+    """Gated attention unit (Hua et al. 2022) over tokens (B, K, TOKEN), with squared ReLU instead of softmax and one head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class _GatedAttention(nn.Module):
 
 
 class _ScaleNorm(nn.Module):
-    """Vectors of length `size` to root mean square `g` (Nguyen and Salazar 2019)."""
+    """Scales vectors of length `size` to a root mean square of `g` (Nguyen and Salazar 2019)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -1,21 +1,17 @@
-"""Running torch networks: the device and precision they get, and a forward pass on crops as pipeline.predict wants it."""
-
-from typing import Literal
+"""How torch networks are run: their device, their precision, and a forward pass on crops for pipeline.inference.predict."""
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipeline.errors import UserError
-from pipeline.flip import Forward, averaging
-from pipeline.spec import NetworkSpec
-
-Device = Literal["auto", "cuda", "cpu"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+from pipeline.common.errors import UserError
+from pipeline.pose.flip import Forward, with_flip_averaging
+from pipeline.pose.options import Device, TrainingPrecision
+from pipeline.pose.spec import NetworkSpec
 
 
 def torch_device(device: Device) -> torch.device:
-    """The device asked for; UserError for a CUDA that is not there."""
+    """Return the torch device of a setting; UserError for `cuda` where torch finds none."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "device cuda was asked for, torch finds none: install a CUDA build of torch, or use `--device cpu`"
@@ -23,19 +19,19 @@ def torch_device(device: Device) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """What a training's forward pass computes in, None for plain float32; `auto` takes bfloat16 where the hardware has it.
+def autocast_type(precision: TrainingPrecision, device: torch.device) -> torch.dtype | None:
+    """Return the data type of a training's forward pass, None for float32; `auto` is bfloat16 where the hardware computes in it.
 
-    UserError for float16 without a GPU, whose gradients nobody would scale.
+    UserError for float16 without a GPU, because torch scales gradients of float16 on GPUs only.
     """
     if precision == "float32":
         return None
     if precision == "float16":
         if device.type != "cuda":
-            raise UserError("params.yaml: training.precision: float16 wants a GPU: use bfloat16, float32 or auto")
+            raise UserError("params.yaml: training.precision: float16 needs a GPU: use bfloat16, float32 or auto")
         return torch.float16
-    has_it = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
-    return torch.bfloat16 if has_it or precision == "bfloat16" else None
+    supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
+    return torch.bfloat16 if supported or precision == "bfloat16" else None
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -44,12 +40,15 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def as_tuple(output: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """A network's output as all code here takes it: maps alone, or the bins of x and of y."""
+    """Return a network's output as a tuple: maps alone, or bins of x and of y."""
     return output if isinstance(output, tuple) else (output,)
 
 
 def forward_of(network: nn.Module, spec: NetworkSpec) -> Forward:
-    """The network, in evaluation mode, on RGB crops uint8 (N, H, W, 3), where its weights are."""
+    """Return a forward pass of the network, which must be in evaluation mode, on the device of its weights.
+
+    It takes RGB crops uint8 (N, H, W, 3) and averages with the mirrored crops where the spec has `flip`.
+    """
     device = next(network.parameters()).device
 
     def forward(crops: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -57,4 +56,4 @@ def forward_of(network: nn.Module, spec: NetworkSpec) -> Forward:
             outputs = as_tuple(network(torch.from_numpy(spec.normalised(crops)).to(device)))
         return tuple(output.float().cpu().numpy() for output in outputs)
 
-    return averaging(forward, spec)
+    return with_flip_averaging(forward, spec)

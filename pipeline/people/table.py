@@ -1,20 +1,20 @@
-"""The people table as a Parquet file, one row per person. No dataset's own format is read here."""
+"""The people table as a Parquet file, one row per person, and Parquet files as such. No dataset's own format is read here."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.files import FilePath, write_atomically
 from pipeline.people.people import People
-from pipeline.skeletons import NO_SKELETON, SKELETONS, Skeleton
+from pipeline.pose.skeletons import NO_SKELETON, SKELETONS, Skeleton
 
 
-def schema(skeleton: Skeleton) -> pa.Schema:
-    """Columns and the metadata `skeleton` (name) and `keypoints` (JSON list of names); no columns of keypoints without any."""
+def people_schema(skeleton: Skeleton) -> pa.Schema:
+    """Return the columns, and the metadata `skeleton` (name) and `keypoints` (JSON list of names); no label columns without keypoints."""
     k = len(skeleton)
     labels = [("keypoints", pa.list_(pa.float64(), 2 * k)), ("labelled", pa.list_(pa.bool_(), k))] if k else []
     columns = [
@@ -33,9 +33,9 @@ def schema(skeleton: Skeleton) -> pa.Schema:
     return pa.schema(columns, metadata={"skeleton": skeleton.name, "keypoints": json.dumps(skeleton.keypoints)})
 
 
-def write_people(people: People, path: str | os.PathLike[str]) -> None:
-    """Write the table beside its place and rename it; equal people give equal bytes (same pyarrow version)."""
-    columns = schema(people.skeleton)
+def write_people(people: People, path: FilePath) -> None:
+    """Write the table; equal people give equal bytes (same pyarrow version)."""
+    columns = people_schema(people.skeleton)
     values: dict[str, np.ndarray] = {
         "person": people.person,
         "image": people.image,
@@ -50,55 +50,53 @@ def write_people(people: People, path: str | os.PathLike[str]) -> None:
         "labelled": people.labelled,
         "head_box": people.head_box,
     }
-    arrays = [column(values[name], columns.field(name).type) for name in columns.names]
+    arrays = [arrow_column(values[name], columns.field(name).type) for name in columns.names]
     write_parquet(pa.Table.from_arrays(arrays, schema=columns), path)
 
 
-def column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """One Arrow column; further axes of `values` become the row's list."""
+def arrow_column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Return values (N, ...) as an Arrow column; axes after the first become a list per row."""
     if pa.types.is_fixed_size_list(kind):
         flat = pa.array(np.ascontiguousarray(values).ravel(), kind.value_type)
         return pa.FixedSizeListArray.from_arrays(flat, kind.list_size)
     return pa.array(values.tolist() if pa.types.is_string(kind) else np.ascontiguousarray(values), kind)
 
 
-def write_parquet(table: pa.Table, path: str | os.PathLike[str]) -> None:
-    """Write beside the place, then rename: a killed process leaves the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, beside, compression="zstd")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def write_parquet(table: pa.Table, path: FilePath) -> None:
+    """Write a Parquet file in one step: a killed process leaves the old file or the new one."""
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd")
+    write_atomically(Path(path), stream.getvalue())
 
 
-def read_parquet(path: str | os.PathLike[str], what: str) -> pa.Table:
-    """A Parquet file that `pipeline prepare` wrote; UserError names that command."""
+def read_parquet(path: FilePath, what: str) -> pa.Table:
+    """Read a Parquet file that `pipeline prepare` wrote; UserError names that command. `what` is the file's kind, with its article."""
     if not Path(path).is_file():
         raise UserError(f"{path}: expected {what}, found no file: run `pipeline prepare`")
     try:
         # pq.read_table would take a folder's name apart (key=value) and add columns from it.
         with pq.ParquetFile(path) as file:
             table = file.read()
-        table.validate(full=True)  # texts that are none, lists that end before they begin
+        table.validate(full=True)  # texts that are no Unicode, lists that end before they begin
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: expected {what}, found a file that is no Parquet: run `pipeline prepare`") from error
 
 
-def read_people(path: str | os.PathLike[str]) -> People:
-    """The table that `write_people` wrote, exactly; UserError where the file is missing or another kind of file."""
+def refuse_other_schema(table: pa.Table, expected: pa.Schema, path: FilePath, what: str) -> None:
+    """Raise UserError if a table that was read as `what` has another schema than expected, or empty values."""
+    if not table.schema.equals(expected) or any(column.null_count for column in table.columns):
+        wanted, found = (", ".join(f"{field.name} {field.type}" for field in s) for s in (expected, table.schema))
+        raise UserError(
+            f"{path}: expected {what} with {wanted}, each filled, found {found[:300]}: run `pipeline prepare`"
+        )
+
+
+def read_people(path: FilePath) -> People:
+    """Read the table that `write_people` wrote; UserError if the file is missing or of another kind."""
     table = read_parquet(path, "a people table")
     skeleton = skeleton_of(table.schema, path)
-    expected = schema(skeleton)
-    if not table.schema.equals(expected) or any(column.null_count for column in table.columns):
-        names = ", ".join(f"{f.name} {f.type}" for f in table.schema)
-        wanted = ", ".join(f"{f.name} {f.type}" for f in expected)
-        raise UserError(
-            f"{path}: expected a people table with {wanted}, each filled, found {names[:300]}: run `pipeline prepare`"
-        )
+    refuse_other_schema(table, people_schema(skeleton), path, "a people table")
     n, k = table.num_rows, len(skeleton)
     values = {name: numpy_column(table.column(name), n) for name in table.column_names}
     return People(
@@ -118,16 +116,16 @@ def read_people(path: str | os.PathLike[str]) -> People:
 
 
 def numpy_column(values: pa.ChunkedArray, n: int) -> np.ndarray:
-    """An own, writable array (N,) or, for lists, (N, length)."""
+    """Return a column of N rows as a writable array (N,) or, for lists, (N, length)."""
     whole = values.combine_chunks()
     if pa.types.is_fixed_size_list(values.type):
         return np.array(whole.flatten().to_numpy(zero_copy_only=False)).reshape(n, values.type.list_size)
     return np.array(whole.to_numpy(zero_copy_only=False))
 
 
-def skeleton_of(found: pa.Schema, path: str | os.PathLike[str]) -> Skeleton:
-    """The skeleton that the metadata names: a known one with all that belongs to it, where that has the same keypoints."""
-    metadata = found.metadata or {}
+def skeleton_of(schema: pa.Schema, path: FilePath) -> Skeleton:
+    """Return the skeleton that the metadata names: the known one of that name if its keypoints are the same, else a new one."""
+    metadata = schema.metadata or {}
     try:
         keypoints = json.loads(metadata[b"keypoints"])
         name = metadata[b"skeleton"].decode()

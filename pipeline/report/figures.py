@@ -1,36 +1,36 @@
-"""What the report shows, as values the template lays out: tables, plots, people with their poses. Nothing here is measured."""
+"""The content of the report as values for the template: tables, plots, people with their poses. Computes no scores."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.drawing import LEFT, RIGHT, side_color
-from pipeline.skeletons import Skeleton
+from pipeline.pose.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under as many heads; the first cell of a row is its name."""
+    """Rows of texts under the heads of the columns. The first cell of a row is its name."""
 
     caption: str
     heads: list[str]
     rows: list[list[str]]
     strong: str = ""
-    """The row of that name stands out."""
+    """Name of the row that is highlighted."""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing as SVG; trusted, so whoever makes it escapes the texts in it."""
+    """A plot as SVG. The template trusts it, so its texts must be escaped already."""
 
     caption: str
     svg: str
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as a data URI."""
+class ReportImage:
+    """An image as a data URI."""
 
     caption: str
     uri: str
@@ -43,14 +43,14 @@ class Panel:
     title: str
     note: str
     limbs: list[tuple[float, float, float, float, str]]
-    """x1, y1, x2, y2, side."""
+    """x1, y1, x2, y2 and side of each limb."""
     points: list[tuple[float, float, str, str]]
-    """x, y, side, what is said on hover."""
+    """x, y, side and hover text of each keypoint."""
 
 
 @dataclass(frozen=True)
-class Person:
-    """One person of the gallery."""
+class GalleryPerson:
+    """A person of the gallery."""
 
     dataset: str
     kind: str
@@ -63,25 +63,25 @@ class Person:
 
 @dataclass(frozen=True)
 class Page:
-    """All of it. A part without content shows its `missing` lines, or nothing."""
+    """The whole report. A section without content shows its `missing` lines, or nothing."""
 
     title: str
     lead: str
     paper: Table
-    """Published numbers, which are not ours."""
+    """Numbers that others have published."""
     numbers: list[Table] = field(default_factory=list)
     details: list[Table] = field(default_factory=list)
     training: list[Plot] = field(default_factory=list)
     curves: list[Plot] = field(default_factory=list)
     bars: list[Plot] = field(default_factory=list)
-    gallery: list[Person] = field(default_factory=list)
-    judge: str = ""
-    """The model by whose error the gallery's people were chosen."""
-    peeks: list[Picture] = field(default_factory=list)
+    gallery: list[GalleryPerson] = field(default_factory=list)
+    ranked_by: str = ""
+    """The model by whose error the gallery's people are chosen."""
+    target_examples: list[ReportImage] = field(default_factory=list)
     inputs: list[Table] = field(default_factory=list)
     parameters: str = ""
     missing: dict[str, list[str]] = field(default_factory=dict)
-    """By part: what is not there, and the next command."""
+    """Messages by section: what is missing, and the next command."""
 
 
 def panel(
@@ -92,7 +92,7 @@ def panel(
     known: np.ndarray,
     confidence: np.ndarray | None = None,
 ) -> Panel:
-    """The pose of `skeleton` at keypoints (K, 2) in the crop's pixels, as far as they are `known` (K,) and finite."""
+    """Return the panel of a pose at keypoints (K, 2) in the crop's pixels, without those that are not `known` (K,) or not finite."""
     known = known & np.isfinite(keypoints).all(axis=1)
     at = [(round(float(x), 1), round(float(y), 1)) for x, y in np.where(known[:, None], keypoints, 0)]
     limbs = []
@@ -103,8 +103,8 @@ def panel(
     points = []
     for k, name in enumerate(skeleton.keypoints):
         if known[k]:
-            said = name if confidence is None else f"{name}, confidence {confidence[k]:.2f}"
-            points.append((*at[k], _side(name), said))
+            hover = name if confidence is None else f"{name}, confidence {confidence[k]:.2f}"
+            points.append((*at[k], _side(name), hover))
     return Panel(title, note, limbs, points)
 
 

@@ -1,22 +1,22 @@
-"""The report as one HTML file that needs nothing else: no network, no other file. What it says comes in as a Page."""
+"""Renders the report as one HTML file that needs no network and no other file. Its content comes as a Page."""
 
 import base64
 import hashlib
 from pathlib import Path
 
-import cv2
 import jinja2
 import numpy as np
 
+from pipeline.common.image_encoding import encode_image
 from pipeline.report.figures import Page
 
 TEMPLATES = Path(__file__).parent
-QUALITY = 85
-"""Of the JPEGs."""
+EMBEDDED_QUALITY = 85
+"""JPEG quality, 0 to 100, of the images in the page."""
 
 
 def render(page: Page) -> str:
-    """The HTML. Every text is escaped, whatever file it comes from; the page's own script is the only one that a browser runs."""
+    """Return the HTML. All texts are escaped, and the browser runs no script but the page's own."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -29,8 +29,6 @@ def render(page: Page) -> str:
     return environment.get_template("page.html.jinja").render(page=page, script=script, style=style, digest=digest)
 
 
-def jpeg_uri(picture: np.ndarray) -> str:
-    """An RGB picture as a data URI."""
-    done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    assert done
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+def jpeg_uri(image: np.ndarray) -> str:
+    """Return an RGB image, uint8 (H, W, 3), as the data URI of a JPEG."""
+    return "data:image/jpeg;base64," + base64.b64encode(encode_image(image, ".jpg", EMBEDDED_QUALITY)).decode()

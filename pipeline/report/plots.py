@@ -1,4 +1,4 @@
-"""Plots as inline SVG, drawn by Matplotlib: light on a dark page and dark on a light one. What is plotted is computed elsewhere."""
+"""Draws plots as inline SVG with Matplotlib, readable on dark and on light pages. What is plotted is computed elsewhere."""
 
 import io
 import math
@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 COLORS = ("#2f86d6", "#e69f00", "#1fa37a", "#d0669c", "#8f7ee7", "#dd5f2e", "#5fb9d9", "#a0a32a")
-"""Of students in their order, then teachers; each readable on white and on near black."""
+"""Colours of the students in their order, then of the teachers; each is readable on white and on near black."""
 GREY = "#8a8a8a"
 
-STYLE: Any = {
+PLOT_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pose-fusion",
     "text.parse_math": False,
@@ -38,26 +38,26 @@ Series = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a model is drawn, the same in every plot."""
+class LineStyle:
+    """Style of a model's lines and marks, the same in every plot."""
 
     color: str
     dashed: bool = False
 
 
-def looks(students: Sequence[str], teachers: Sequence[str]) -> dict[str, Look]:
-    """A colour for each model; teachers are dashed."""
+def line_styles(students: Sequence[str], teachers: Sequence[str]) -> dict[str, LineStyle]:
+    """Return a style for each model. Teachers are dashed."""
     colors = cycle(COLORS)
     return {
-        **{name: Look(next(colors)) for name in students},
-        **{name: Look(next(colors), dashed=True) for name in teachers},
+        **{name: LineStyle(next(colors)) for name in students},
+        **{name: LineStyle(next(colors), dashed=True) for name in teachers},
     }
 
 
 def loss_curves(name: str, curves: Mapping[str, Series], teachers: Sequence[str]) -> str:
-    """A small plot per student: its loss terms over `step`; a term has the same colour everywhere."""
+    """Draw a plot per student with its loss terms over `step`. A term has the same colour in all plots."""
     colors = dict(zip(("total", "truth", *teachers), (GREY, *COLORS), strict=False))
-    with rc_context(STYLE):
+    with rc_context(PLOT_STYLE):
         figure, axes = _grid(len(curves), wh=(2.7, 2.2))
         for axis, (student, columns) in zip(axes, curves.items(), strict=True):
             terms = {term: values for term, values in columns.items() if term != "step"}
@@ -70,16 +70,16 @@ def loss_curves(name: str, curves: Mapping[str, Series], teachers: Sequence[str]
         return _svg(figure, name)
 
 
-def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], look: Mapping[str, Look]) -> str:
-    """A plot per dataset, a line per model: `pck` over `threshold`."""
+def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], styles: Mapping[str, LineStyle]) -> str:
+    """Draw a plot per dataset with a line per model: `pck` over `threshold`."""
     handles: dict[str, Any] = {}
-    with rc_context(STYLE):
+    with rc_context(PLOT_STYLE):
         figure, axes = _grid(len(curves), wh=(3.2, 2.6))
         for axis, (dataset, models) in zip(axes, curves.items(), strict=True):
             for model, columns in models.items():
-                style = "--" if look[model].dashed else "-"
+                dash = "--" if styles[model].dashed else "-"
                 (handles[model],) = axis.plot(
-                    columns["threshold"], columns["pck"], color=look[model].color, linestyle=style, linewidth=1.4
+                    columns["threshold"], columns["pck"], color=styles[model].color, linestyle=dash, linewidth=1.4
                 )
             axis.axvline(0.1, color=GREY, linewidth=1, linestyle=":")
             axis.set_title(dataset)
@@ -93,31 +93,35 @@ def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], look: Mapp
 
 
 def keypoint_bars(
-    name: str, keypoints: Sequence[str], values: Mapping[str, Sequence[float | None]], look: Mapping[str, Look], of: str
+    name: str,
+    keypoints: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    styles: Mapping[str, LineStyle],
+    score: str,
 ) -> str:
-    """Horizontal bars of the first model per keypoint, 0 to 100, the others as marks on them."""
+    """Draw the `score` per keypoint, 0 to 100: horizontal bars for the first model, marks for the others."""
     first, *others = values
     rows = range(len(keypoints))
-    with rc_context(STYLE):
+    with rc_context(PLOT_STYLE):
         figure = Figure(figsize=(5.6, 0.9 + 0.22 * len(keypoints)), layout="constrained")
         axis = figure.subplots()
-        bars = axis.barh(rows, _floats(values[first]), color=look[first].color, height=0.62, alpha=0.75)
+        bars = axis.barh(rows, _floats(values[first]), color=styles[first].color, height=0.62, alpha=0.75)
         handles: dict[str, Any] = {first: bars}
         for model in others:
             (handles[model],) = axis.plot(
                 _floats(values[model]),
                 rows,
-                marker="D" if look[model].dashed else "o",
+                marker="D" if styles[model].dashed else "o",
                 markersize=4.5,
                 linestyle="none",
-                color=look[model].color,
-                markerfacecolor="none" if look[model].dashed else look[model].color,
+                color=styles[model].color,
+                markerfacecolor="none" if styles[model].dashed else styles[model].color,
             )
         axis.set_yticks(rows, keypoints)
         axis.set_ylim(len(keypoints) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
         axis.set_xlim(0, 100)
-        axis.set_xlabel(f"{of}, %")
+        axis.set_xlabel(f"{score}, %")
         _legend(figure, handles)
         return _svg(figure, name)
 
@@ -127,7 +131,7 @@ def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:
 
 
 def _grid(count: int, wh: tuple[float, float], across: int = 4) -> tuple[Figure, list[Axes]]:
-    """So many axes of that size in inches, in rows of at most `across`."""
+    """Return a figure with `count` axes of `wh` inches each, in rows of at most `across`."""
     columns = max(1, min(across, count))
     rows = max(1, math.ceil(count / columns))
     figure = Figure(figsize=(wh[0] * columns, wh[1] * rows + 0.4), layout="constrained")
@@ -144,7 +148,7 @@ def _floats(values: Sequence[float | None]) -> list[float]:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The <svg> element, its ids led by `name` so that several fit on one page; the same figure gives the same text."""
+    """Return the <svg> element. Its ids start with `name`, so that several fit on one page. Equal figures give equal texts."""
     stream = io.StringIO()
     none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(stream, format="svg", transparent=True, metadata=none)

@@ -1,6 +1,5 @@
-"""The report's tables of numbers, made of the document that metrics.json holds. Nothing is computed but the half of an interval."""
+"""The report's tables of numbers, made from the content of metrics.json. Computes nothing but half of an interval."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,48 +19,44 @@ PAPER = Table(
 )
 
 
-def judged_by(scores: Mapping[str, Any]) -> str | None:
-    """Name of the score that a dataset is judged by: AP or PCKh@0.5, or AP over all keypoints it shares with the students."""
-    subsets = [name for name in scores if re.fullmatch(r"AP-\d+", name)]
-    return next((name for name in ("AP", "PCKh@0.5", *subsets[::-1]) if name in scores), None)
+def headline_table(metrics: Document, main_scores: Mapping[str, str], students: Sequence[str]) -> Table:
+    """Return a row per model with the average and the main score of each dataset, ± half the interval.
 
-
-def headline(metrics: Document, datasets: Sequence[str], students: Sequence[str]) -> Table:
-    """A row per model: the average and what each dataset is judged by, with half the interval."""
-    first = next(iter(metrics))
-    columns = [(name, judged_by(metrics[first].get(name, {}))) for name in datasets]
+    `main_scores` are names of scores by dataset.
+    """
     rows = []
     for model, document in metrics.items():
         cells = [with_margin(document.get("average"), _interval(document, "average"))]
         cells += [
-            with_margin(document.get(name, {}).get(key), _interval(document, name, key)) for name, key in columns if key
+            with_margin(document.get(name, {}).get(score), _interval(document, name, score))
+            for name, score in main_scores.items()
         ]
         rows.append([model if model in students else f"{model} (ceiling)", *cells])
-    heads = ["model", "average", *(f"{name} {key}" for name, key in columns if key)]
+    heads = ["model", "average", *(f"{name} {score}" for name, score in main_scores.items())]
     note = "The average is over the datasets that are trained on. "
     if any(_interval(document, "average") for document in metrics.values()):
         note += (
-            "± is half the 95 % interval over resampled test pictures: what other pictures would change, not what "
+            "± is half the 95 % interval over resampled test images: what other images would change, not what "
             "another seed of the training would. "
         )
     note += "A teacher is the ceiling on its own dataset; on the others it lacks keypoints, which count as missed."
-    return Table("Our models on the test people, 0 to 100", heads, rows, strong=first, note=note)
+    return Table("Our models on the test people, 0 to 100", heads, rows, strong=next(iter(metrics)), note=note)
 
 
-def differences(metrics: Document) -> Table | None:
-    """Each model less the first, with the interval of the paired difference; None of one model or of an older file."""
+def differences_table(metrics: Document) -> Table | None:
+    """Return each model's difference from the first, with its paired interval; None where the file states no differences."""
     compared = {model: document["difference"] for model, document in metrics.items() if "difference" in document}
     if not compared:
         return None
     first = next(iter(compared.values()))
     keys = [key for key in first if key != "from"]
     rows = [[model, *(_signed(difference.get(key)) for key in keys)] for model, difference in compared.items()]
-    note = "In brackets the 95 % interval, pair by pair on the same pictures; * where it leaves out 0."
+    note = "In brackets the 95 % interval, pair by pair on the same images; * where it leaves out 0."
     return Table(f"Difference from {first['from']}", ["model", *keys], rows, note=note)
 
 
-def all_scores(metrics: Document, datasets: Sequence[str]) -> list[Table]:
-    """Per dataset every score, a row each, a column per model."""
+def score_tables(metrics: Document, datasets: Sequence[str]) -> list[Table]:
+    """Return a table per dataset with a row per score and a column per model, and a table of the validation scores."""
     tables = []
     for name in datasets:
         keys = dict.fromkeys(key for document in metrics.values() for key in document.get(name, {}))
@@ -74,29 +69,30 @@ def all_scores(metrics: Document, datasets: Sequence[str]) -> list[Table]:
         ]
         tables.append(Table(name, ["score", *metrics], rows))
     held_out = {model: document.get("validation") or {} for model, document in metrics.items()}
-    parts = dict.fromkeys(name for found in held_out.values() for name in found)
-    if parts:
-        rows = [[name, *(with_margin(found.get(name)) for found in held_out.values())] for name in parts]
-        tables.append(Table("validation people, by what the dataset is judged by", ["dataset", *metrics], rows))
+    names = dict.fromkeys(name for scores in held_out.values() for name in scores)
+    if names:
+        rows = [[name, *(with_margin(scores.get(name)) for scores in held_out.values())] for name in names]
+        tables.append(Table("validation people, by the dataset's main score", ["dataset", *metrics], rows))
     return tables
 
 
 def with_margin(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """A number with one digit, ± half the interval where there is one; empty for None."""
+    """Return a number with one digit, and ± half the interval where there is one; an empty text for None."""
     if value is None:
         return ""
     return f"{value:.1f}" + (f" ± {(interval[1] - interval[0]) / 2:.1f}" if interval else "")
 
 
 def _interval(document: Document, *keys: str) -> Sequence[float] | None:
-    """The interval of a score; None where it has none."""
-    found: Any = document.get("intervals", {})
+    """Return the interval of a score, or None where it has none."""
+    interval: Any = document.get("intervals", {})
     for key in keys:
-        found = found.get(key) or {}
-    return found if found and None not in found else None
+        interval = interval.get(key) or {}
+    return interval if interval and None not in interval else None
 
 
 def _signed(difference: Sequence[float | None] | None) -> str:
+    """Return a difference with its interval in brackets, marked with * where the interval excludes 0."""
     if not difference or difference[0] is None:
         return ""
     value, low, high = difference

@@ -1,13 +1,13 @@
-"""Drawn people in the annotation formats of COCO, MPII (as HRNet and MMPose read it) and Halpe. Writes no files."""
+"""Converts drawn people to the annotation formats of COCO, MPII (as HRNet and MMPose read it) and Halpe. Writes no files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.pose.skeletons import COCO17, HALPE26, MPII16, Skeleton
 from pipeline.sample.body import BODY
 from pipeline.sample.scene import Person
-from pipeline.skeletons import COCO17, HALPE26, MPII16, Skeleton
 
 COCO_LIMBS = (
     ("left_ankle", "left_knee"),
@@ -33,7 +33,7 @@ COCO_LIMBS = (
 """The `skeleton` of COCO's person category, in its order."""
 
 HALPE_KEYPOINTS = 136
-"""Halpe's whole body; all but its first 26 are zeros here."""
+"""Keypoints of Halpe's whole body. All but the first 26 are zeros here."""
 
 MPII_JOINTS = {
     "ankle": "ank",
@@ -47,15 +47,15 @@ MPII_JOINTS = {
     "elbow": "elb",
     "shoulder": "sho",
 }
-"""What `dataset_joints` of MPII's evaluation file calls a body part."""
+"""Names of body parts in `dataset_joints` of MPII's evaluation file."""
 
 MPII_MARGIN = 1.15
-"""How much larger MPII's square is than the person in it."""
+"""Side of MPII's square, as a multiple of the longer side of the person in it."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture that was drawn: its number in the dataset, its file name, its side in pixels, and its people."""
+    """An image that was drawn: its number in the dataset, its file name, its side in pixels, and its people."""
 
     number: int
     file_name: str
@@ -64,7 +64,7 @@ class Drawn:
 
 
 def flat_keypoints(person: Person, skeleton: Skeleton) -> list[float]:
-    """x, y, v of each keypoint in COCO's way: v is 0 not labelled, 1 hidden, 2 visible."""
+    """Return x, y and v of each keypoint as COCO has them: v is 0 for not labelled, 1 for hidden, 2 for visible."""
     numbers: list[float] = []
     for keypoint in skeleton.keypoints:
         k = BODY.index(keypoint)
@@ -77,7 +77,7 @@ def flat_keypoints(person: Person, skeleton: Skeleton) -> list[float]:
 
 
 def coco_annotation(person: Person, annotation_id: int, image_id: int, skeleton: Skeleton, padded_to: int) -> dict:
-    """One entry of `annotations`; `padded_to` is how many keypoints the format has, the last ones zeros."""
+    """Return an entry of `annotations`. `padded_to` is the number of keypoints that the format has; the last ones are zeros."""
     keypoints = flat_keypoints(person, skeleton)
     return {
         "num_keypoints": sum(v > 0 for v in keypoints[2::3]),
@@ -91,40 +91,40 @@ def coco_annotation(person: Person, annotation_id: int, image_id: int, skeleton:
     }
 
 
-def coco_like(pictures: Sequence[Drawn], skeleton: Skeleton, padded_to: int, category: dict, description: str) -> dict:
-    """A file in COCO's form. A person's id follows from its picture's number alone."""
+def coco_like(images: Sequence[Drawn], skeleton: Skeleton, padded_to: int, category: dict, description: str) -> dict:
+    """Return the content of a file in COCO's format. A person's id depends on the image's number alone."""
     return {
         "info": {"description": description, "version": "1.0", "year": 2024, "contributor": "pipeline data sample"},
         "licenses": [{"url": "https://creativecommons.org/publicdomain/zero/1.0/", "id": 1, "name": "CC0 1.0"}],
         "images": [
             {"license": 1, "file_name": drawn.file_name, "height": drawn.size, "width": drawn.size, "id": drawn.number}
-            for drawn in pictures
+            for drawn in images
         ],
         "annotations": [
             coco_annotation(person, 100 * drawn.number + place, drawn.number, skeleton, padded_to)
-            for drawn in pictures
+            for drawn in images
             for place, person in enumerate(drawn.people, start=1)
         ],
         "categories": [{"supercategory": "person", "id": 1, "name": "person", **category}],
     }
 
 
-def coco_file(pictures: Sequence[Drawn]) -> dict:
-    """The content of COCO's `person_keypoints_*.json`."""
+def coco_file(images: Sequence[Drawn]) -> dict:
+    """Return the content of COCO's `person_keypoints_*.json`."""
     limbs = [[COCO17.index(start) + 1, COCO17.index(end) + 1] for start, end in COCO_LIMBS]
     category = {"keypoints": list(COCO17.keypoints), "skeleton": limbs}
-    content = coco_like(pictures, COCO17, len(COCO17), category, "Drawn people, labelled as COCO labels them")
+    content = coco_like(images, COCO17, len(COCO17), category, "Drawn people, labelled as COCO labels them")
     return content | {"annotations": [{"segmentation": []} | annotation for annotation in content["annotations"]]}
 
 
-def halpe_file(pictures: Sequence[Drawn]) -> dict:
-    """The content of a Halpe annotation file: 136 keypoints, of which the first 26 are the body."""
+def halpe_file(images: Sequence[Drawn]) -> dict:
+    """Return the content of a Halpe annotation file: 136 keypoints, of which the first 26 are the body."""
     category: dict = {"keypoints": [], "skeleton": []}
-    return coco_like(pictures, HALPE26, HALPE_KEYPOINTS, category, "Drawn people, labelled as Halpe labels them")
+    return coco_like(images, HALPE26, HALPE_KEYPOINTS, category, "Drawn people, labelled as Halpe labels them")
 
 
 def mpii_person(person: Person, image: str) -> dict:
-    """One person in HRNet's form, 1-based. The square of side 200 x scale around (x, y + 15 x scale) covers the box."""
+    """Return a person in HRNet's format, counted from 1. The square of side 200 x scale around (x, y + 15 x scale) covers the box."""
     order = MPII16.positions_in(BODY)
     inside = person.inside[order]
     joints = np.where(inside[:, None], person.keypoints[order] + 1, -1.0)
@@ -140,30 +140,30 @@ def mpii_person(person: Person, image: str) -> dict:
     }
 
 
-def mpii_people(pictures: Sequence[Drawn]) -> list[tuple[Drawn, Person]]:
-    """Who is in MPII's files, in their order: everyone with a joint inside the picture."""
+def mpii_people(images: Sequence[Drawn]) -> list[tuple[Drawn, Person]]:
+    """Return the people of MPII's files in their order: everyone with a joint inside the image."""
     order = MPII16.positions_in(BODY)
-    return [(drawn, person) for drawn in pictures for person in drawn.people if person.inside[order].any()]
+    return [(drawn, person) for drawn in images for person in drawn.people if person.inside[order].any()]
 
 
-def mpii_file(pictures: Sequence[Drawn]) -> list[dict]:
-    """The content of `mpii_*.json`: one entry per person."""
-    return [mpii_person(person, drawn.file_name) for drawn, person in mpii_people(pictures)]
+def mpii_file(images: Sequence[Drawn]) -> list[dict]:
+    """Return the content of `mpii_*.json`: one entry per person."""
+    return [mpii_person(person, drawn.file_name) for drawn, person in mpii_people(images)]
 
 
 def mpii_joint_name(keypoint: str) -> str:
-    """What MPII's evaluation file calls a keypoint: `rank` is the right ankle."""
+    """Return the name of a keypoint in MPII's evaluation file: `rank` is the right ankle."""
     side, _, part = keypoint.partition("_")
     return side[0] + MPII_JOINTS[part] if side in ("left", "right") else MPII_JOINTS[keypoint]
 
 
-def mpii_truth(pictures: Sequence[Drawn]) -> dict[str, np.ndarray]:
-    """The arrays of `mpii_gt_val.mat`, 1-based; column n is entry n of the JSON file.
+def mpii_truth_arrays(images: Sequence[Drawn]) -> dict[str, np.ndarray]:
+    """Return the arrays of `mpii_gt_val.mat`, counted from 1. Column n is entry n of the JSON file.
 
     pos_gt_src (16, 2, N) zeros where missing, headboxes_src (2, 2, N) with the corners x1, y1 and x2, y2 as rows,
     jnt_missing (16, N), dataset_joints (1, 16)."""
-    people = [person for _, person in mpii_people(pictures)]
-    entries = mpii_file(pictures)
+    people = [person for _, person in mpii_people(images)]
+    entries = mpii_file(images)
     missing = 1 - np.array([entry["joints_vis"] for entry in entries], dtype=np.uint8).T
     joints = np.array([entry["joints"] for entry in entries], dtype=np.float64).transpose(1, 2, 0)
     names = np.empty((1, len(MPII16)), dtype=object)

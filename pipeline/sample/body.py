@@ -1,17 +1,17 @@
-"""A body in three dimensions: lengths, and where a pose puts every keypoint. Knows no camera and no colours."""
+"""A body in three dimensions: its lengths, and the position of every keypoint in a pose. Knows no camera and no colours."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pipeline.pose.skeletons import COCO17, HALPE26, MPII16, union
 from pipeline.sample.pose import Pose
-from pipeline.skeletons import COCO17, HALPE26, MPII16, union
 
 BODY = union((COCO17, MPII16, HALPE26))
-"""Every keypoint a body has: the three skeletons' together (27, thorax included)."""
+"""All keypoints of a body: the union of the three skeletons (27, including the thorax)."""
 
-SIDES = (("left", 1.0), ("right", -1.0))
+SIDE_SIGNS = (("left", 1.0), ("right", -1.0))
 """The body's own axes: x to its left, y up, z forward; so the left side is at positive x."""
 
 HEAD_POINTS = {
@@ -22,12 +22,12 @@ HEAD_POINTS = {
     "right_ear": (-0.094, 0.112, -0.008),
     "head_top": (0.0, 0.262, -0.005),
 }
-"""Metres from the upper neck in the head's axes, for a body 1.73 m tall."""
+"""Positions in metres from the upper neck in the head's axes, for a body 1.73 m tall."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """How one person is built: stature in metres, and factors (around 1) on girth, shoulders and hips."""
+    """Build of a person: stature in metres, and factors (around 1) for girth, shoulders and hips."""
 
     stature: float
     girth: float
@@ -51,48 +51,48 @@ class Body:
 
     @property
     def unit(self) -> float:
-        """What the lengths of a body 1.73 m tall are multiplied by."""
+        """Factor on the lengths of a body that is 1.73 m tall."""
         return self.build.stature / 1.73
 
     def at(self, keypoint: str) -> np.ndarray:
-        """Float (3,): a keypoint by name."""
+        """Return the position, float (3,), of a keypoint."""
         return self.keypoints[BODY.index(keypoint)]
 
     def on_head(self, points: ArrayLike) -> np.ndarray:
-        """Float (N, 3): points given in the head's axes from the upper neck, for a body 1.73 m tall."""
+        """Return points, float (N, 3), that are given in the head's axes from the upper neck, for a body 1.73 m tall."""
         return self.at("upper_neck") + self.unit * np.asarray(points) @ self.head.T
 
     def on_chest(self, points: ArrayLike) -> np.ndarray:
-        """Float (N, 3): points given in the chest's axes from the thorax, for a body 1.73 m tall."""
+        """Return points, float (N, 3), that are given in the chest's axes from the thorax, for a body 1.73 m tall."""
         return self.at("thorax") + self.unit * np.asarray(points) @ self.chest.T
 
 
 def sample_build(rng: np.random.Generator) -> Build:
-    """A random build; one in ten is a child."""
+    """Draw a random build. One in ten is a child."""
     stature = rng.uniform(1.2, 1.5) if rng.random() < 0.1 else rng.normal(1.72, 0.08)
     return Build(stature, girth=rng.uniform(0.88, 1.22), shoulders=rng.uniform(0.9, 1.12), hips=rng.uniform(0.9, 1.12))
 
 
 def about_left(degrees: float) -> np.ndarray:
-    """Rotation (3, 3) about the x axis: up goes forward."""
+    """Return the rotation (3, 3) about the x axis: up goes forward."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def about_up(degrees: float) -> np.ndarray:
-    """Rotation (3, 3) about the y axis: forward goes left."""
+    """Return the rotation (3, 3) about the y axis: forward goes left."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def about_forward(degrees: float) -> np.ndarray:
-    """Rotation (3, 3) about the z axis: left goes up."""
+    """Return the rotation (3, 3) about the z axis: left goes up."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
 def pose_body(build: Build, pose: Pose) -> Body:
-    """Where that pose puts every keypoint of a person built like that."""
+    """Return the body of a person with that build in that pose."""
     unit = build.stature / 1.73
     pelvis = about_left(pose.pitch) @ about_forward(pose.lean)
     chest = pelvis @ about_left(pose.bend) @ about_forward(pose.sway) @ about_up(pose.twist)
@@ -105,7 +105,7 @@ def pose_body(build: Build, pose: Pose) -> Body:
         points[name] = points["upper_neck"] + unit * (head @ offset)
 
     hands = []
-    for (side, sign), arm, leg in zip(SIDES, pose.arms, pose.legs, strict=True):
+    for (side, sign), arm, leg in zip(SIDE_SIGNS, pose.arms, pose.legs, strict=True):
         swing, spread, twist, elbow = arm
         upper_arm = chest @ about_left(-swing) @ about_forward(sign * spread) @ about_up(-sign * twist)
         forearm = upper_arm @ about_left(-elbow)

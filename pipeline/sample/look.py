@@ -1,4 +1,4 @@
-"""Looks: skin, hair, clothes and the colours a style takes them from. Nothing here is painted."""
+"""Looks of people: skin, hair, clothes and the colours of each style. Paints nothing."""
 
 import colorsys
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Look:
-    """What one person wears; the same left and right, so that sides follow from the way it faces alone."""
+    """Look of a person. Left and right are the same, so that sides can only be told by the way the person faces."""
 
     skin: Colour
     hair: Colour
@@ -33,19 +33,19 @@ class Look:
 
 
 def colour(hue: float, saturation: float, value: float) -> Colour:
-    """Blue, green, red of a colour given as hue, saturation and value in 0-1."""
+    """Return blue, green and red of a colour given as hue, saturation and value in 0-1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return 255 * blue, 255 * green, 255 * red
 
 
 def scaled(paint: Colour, gain: float) -> Colour:
-    """A lighter or darker shade."""
+    """Return a lighter or darker shade."""
     blue, green, red = (min(max(channel * gain, 0), 255) for channel in paint)
     return blue, green, red
 
 
 def sample_cloth(style: Style, rng: np.random.Generator) -> Colour:
-    """A colour of cloth: muted every day, saturated at sport, now and then black or white."""
+    """Draw a colour of cloth: muted in everyday scenes, saturated at sport, sometimes black or white."""
     if rng.random() < 0.12:
         return colour(rng.random(), 0.05, rng.choice((0.15, 0.93)))
     if style == "everyday":
@@ -54,20 +54,20 @@ def sample_cloth(style: Style, rng: np.random.Generator) -> Colour:
 
 
 def sample_skin(rng: np.random.Generator) -> Colour:
-    """A skin tone from light to dark."""
+    """Draw a skin tone from light to dark."""
     tone = rng.random()
     return colour(rng.uniform(0.045, 0.075), 0.30 + 0.32 * tone + rng.uniform(-0.05, 0.05), 0.95 - 0.58 * tone)
 
 
 def sample_hair(rng: np.random.Generator) -> Colour:
-    """Black, brown, blond, red or grey hair."""
+    """Draw black, brown, blond, red or grey hair."""
     if rng.random() < 0.12:
         return colour(0.1, 0.05, rng.uniform(0.55, 0.85))
     return colour(rng.uniform(0.03, 0.12), rng.uniform(0.35, 0.75), rng.choice((0.12, 0.25, 0.4, 0.75)))
 
 
 def sample_look(style: Style, rng: np.random.Generator) -> Look:
-    """A random person's skin, hair and clothes."""
+    """Draw a random person's skin, hair and clothes."""
     sport = style == "sport"
     return Look(
         skin=sample_skin(rng),

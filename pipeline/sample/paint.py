@@ -1,4 +1,4 @@
-"""Painting with OpenCV: smooth hulls of circles, shaded from one side, and polygons. Knows shapes, not people."""
+"""Paints with OpenCV: smooth hulls of circles, shaded from one side, and polygons. Knows shapes, not people."""
 
 import cv2
 import numpy as np
@@ -10,17 +10,17 @@ ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
 
 LAYERS = ((1.0, 0.0, 0.66), (0.80, 0.16, 0.94), (0.42, 0.38, 1.14))
-"""A round thing's shade from rim to highlight: how much of the radius, how far towards the light, how bright."""
+"""Layers of a round thing from rim to highlight: share of the radius, shift towards the light, brightness."""
 LAYER_COLUMNS = np.array(LAYERS).T
 
 
 def fixed_point(points: np.ndarray) -> np.ndarray:
-    """Int32 pixels with SUBPIXEL_BITS fractional bits, as OpenCV's `shift` takes them."""
+    """Return int32 pixels with SUBPIXEL_BITS fractional bits, as OpenCV's `shift` expects them."""
     return np.rint(np.asarray(points) * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
 def outlines(centres: np.ndarray, radii: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Int32 (3, M, 2): for each of LAYERS the convex hull of circles (N, 2), (N,), in fixed-point pixels.
+    """Return int32 (3, M, 2): for each of LAYERS the convex hull of circles (N, 2), (N,), in fixed-point pixels.
 
     `light` is the direction (2,) towards the light, of unit length."""
     share, towards_light, _ = LAYER_COLUMNS
@@ -32,9 +32,9 @@ def outlines(centres: np.ndarray, radii: np.ndarray, light: np.ndarray) -> np.nd
     return points.take(corners, axis=1)
 
 
-def paint_polygon(picture: np.ndarray, points: np.ndarray, paint: Colour) -> None:
-    """Paint a filled polygon (N, 2), in pixels, into the picture."""
-    cv2.fillPoly(picture, [fixed_point(points)], paint, cv2.LINE_AA, SUBPIXEL_BITS)
+def paint_polygon(image: np.ndarray, points: np.ndarray, paint: Colour) -> None:
+    """Paint a filled polygon (N, 2), in pixels, into the image."""
+    cv2.fillPoly(image, [fixed_point(points)], paint, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def cover_polygon(mask: np.ndarray, points: np.ndarray) -> None:
@@ -42,32 +42,32 @@ def cover_polygon(mask: np.ndarray, points: np.ndarray) -> None:
     cv2.fillPoly(mask, [fixed_point(points)], 1, cv2.LINE_8, SUBPIXEL_BITS)
 
 
-def paint_line(picture: np.ndarray, points: np.ndarray, paint: Colour, width: float) -> None:
-    """Paint an open line through points (N, 2), in pixels, into the picture."""
-    cv2.polylines(picture, [fixed_point(points)], False, paint, max(1, round(width)), cv2.LINE_AA, SUBPIXEL_BITS)
+def paint_line(image: np.ndarray, points: np.ndarray, paint: Colour, width: float) -> None:
+    """Paint an open line through points (N, 2), in pixels, into the image."""
+    cv2.polylines(image, [fixed_point(points)], False, paint, max(1, round(width)), cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def paint_dot(picture: np.ndarray, centre: np.ndarray, radius: float, paint: Colour) -> None:
-    """Paint a disc into the picture."""
+def paint_dot(image: np.ndarray, centre: np.ndarray, radius: float, paint: Colour) -> None:
+    """Paint a disc into the image."""
     x, y = fixed_point(centre)
     cv2.circle(
-        picture, (int(x), int(y)), max(1, int(radius * (1 << SUBPIXEL_BITS))), paint, -1, cv2.LINE_AA, SUBPIXEL_BITS
+        image, (int(x), int(y)), max(1, int(radius * (1 << SUBPIXEL_BITS))), paint, -1, cv2.LINE_AA, SUBPIXEL_BITS
     )
 
 
-def paint_hull(picture: np.ndarray, points: np.ndarray, paint: Colour) -> None:
-    """Paint the convex hull of points (N, 2), in pixels, into the picture."""
-    cv2.fillConvexPoly(picture, cv2.convexHull(fixed_point(points)), paint, cv2.LINE_AA, SUBPIXEL_BITS)
+def paint_hull(image: np.ndarray, points: np.ndarray, paint: Colour) -> None:
+    """Paint the convex hull of points (N, 2), in pixels, into the image."""
+    cv2.fillConvexPoly(image, cv2.convexHull(fixed_point(points)), paint, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def paint_round(picture: np.ndarray, shapes: list[np.ndarray], paint: Colour) -> None:
-    """Paint shapes of one colour, each the `outlines` of a round thing, into the picture, from rims to highlights.
+def paint_round(image: np.ndarray, shapes: list[np.ndarray], paint: Colour) -> None:
+    """Paint shapes of one colour, each the `outlines` of a round thing, into the image, from rims to highlights.
 
     The rims of all come first, so that shapes which touch look like one."""
     for layer, (_, _, gain) in enumerate(LAYERS):
         shade = scaled(paint, gain)
         for shape in shapes:
-            cv2.fillConvexPoly(picture, shape[layer], shade, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.fillConvexPoly(image, shape[layer], shade, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def label_round(labels: np.ndarray, shape: np.ndarray, label: int) -> None:

@@ -1,4 +1,4 @@
-"""Poses as joint angles and how each style of scene draws them at random. No lengths and no drawing here."""
+"""Poses as joint angles, drawn at random for each style of scene. Knows no lengths and paints nothing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Arm:
-    """Ranges in degrees. Zero hangs down; `twist` turns the bent forearm inward."""
+    """Ranges of an arm's angles in degrees. Zero hangs down; `twist` turns the bent forearm inward."""
 
     swing: Range
     spread: Range
@@ -21,7 +21,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Leg:
-    """Ranges in degrees. Zero stands straight; `swing` goes forward, `twist` turns the foot outward."""
+    """Ranges of a leg's angles in degrees. Zero stands straight; `swing` goes forward, `twist` turns the foot outward."""
 
     swing: Range
     spread: Range
@@ -31,7 +31,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class Action:
-    """What a person does. Each arm takes any one of `arms`; the two legs are dealt to left and right at random."""
+    """Ranges of the poses of an action. Each arm takes any one of `arms`; the two legs are left or right at random."""
 
     arms: tuple[Arm, ...]
     legs: tuple[Leg, Leg]
@@ -117,7 +117,7 @@ ACTIONS: dict[Style, tuple[Action, ...]] = {"everyday": EVERYDAY, "sport": SPORT
 
 
 def sample_pose(style: Style, rng: np.random.Generator) -> Pose:
-    """A random pose of that style."""
+    """Draw a random pose of that style."""
     action = ACTIONS[style][rng.integers(len(ACTIONS[style]))]
     arms = [action.arms[rng.integers(len(action.arms))] for _ in range(2)]
     legs = action.legs if rng.random() < 0.5 else action.legs[::-1]

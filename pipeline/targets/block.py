@@ -1,4 +1,4 @@
-"""The targets of a run of people, as teachers give them and the store keeps them."""
+"""The targets of consecutive people, as teachers give them and stores keep them."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from pipeline.targets.quantise import dequantise, distribution
 
 @dataclass(frozen=True)
 class TargetBlock:
-    """Quantised targets of P people in V views. People whom no teacher looked at (crowds, say) are all zero."""
+    """Quantised targets of P people in V views. They are zero for people that the teacher did not run on, such as crowds."""
 
     person: np.ndarray
-    """int64 (P,)."""
+    """Ids in the people table, int64 (P,)."""
     levels: dict[str, np.ndarray]
-    """uint8, see pipeline.targets.quantise: `heatmaps` (P, V, K, H, W), or the bins `x` (P, V, K, Wx) and `y` (P, V, K, Hy)."""
+    """Levels uint8, see pipeline.targets.quantise: `heatmaps` (P, V, K, H, W), or bins `x` (P, V, K, Wx) and `y` (P, V, K, Hy)."""
     peak: np.ndarray
-    """float16 (P, V, K): largest value of the map; of bins, of the product of the two distributions."""
+    """Largest value of the map, or of the product of the two distributions: float16 (P, V, K)."""
     score: np.ndarray
-    """float16 (P, V, K): confidence, 0 to 1."""
+    """Confidence, 0 to 1: float16 (P, V, K)."""
     image_from_target: np.ndarray
-    """float64 (P, V, 2, 3): target pixels, or bins, to image pixels."""
+    """Affines from target pixels, or bins, to image pixels: float64 (P, V, 2, 3)."""
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name, as a store has them."""
+        """The arrays by their names in a store."""
         return {
             **self.levels,
             "peak": self.peak,
@@ -34,7 +34,7 @@ class TargetBlock:
         }
 
     def maps(self, people: int | slice | np.ndarray, views: int | slice) -> tuple[np.ndarray, ...]:
-        """float32 maps (..., K, H, W) alone, or the distributions over bins (..., K, Wx) and (..., K, Hy)."""
+        """Return float32 maps (..., K, H, W), or the distributions over bins (..., K, Wx) and (..., K, Hy)."""
         if "heatmaps" in self.levels:
             return (dequantise(self.levels["heatmaps"][people, views], self.peak[people, views]),)
         return tuple(distribution(self.levels[axis][people, views]) for axis in ("x", "y"))

@@ -1,10 +1,13 @@
-"""Augmentation that teachers are blind to: colour and cut-out, per batch and on the training device. Geometry is elsewhere."""
+"""Augmentation of the student's crops alone: colour and cut-out, per batch, on the training device. Jitter is in stages.training.loader.
+
+The teachers' stored targets do not depend on it.
+"""
 
 import torch
 
 
 def recolored(crops: torch.Tensor, strength: float, random: torch.Generator) -> torch.Tensor:
-    """Float crops (B, H, W, 3) on 0-255 with brightness, contrast and saturation changed by up to `strength` (0 to 1) each."""
+    """Change brightness, contrast and saturation of float crops (B, H, W, 3) on 0-255, each by up to `strength` (0 to 1)."""
     brightness, contrast, saturation = (1 + strength * (2 * torch.rand(3, len(crops), 1, 1, generator=random) - 1)).to(
         crops.device
     )
@@ -17,14 +20,17 @@ def recolored(crops: torch.Tensor, strength: float, random: torch.Generator) -> 
 
 
 def cut_out(crops: torch.Tensor, probability: float, random: torch.Generator) -> torch.Tensor:
-    """Crops (B, H, W, 3) with a rectangle, a fifth to two fifths of each side, in the crop's mean colour (DeVries & Taylor 2017)."""
+    """Replace a rectangle of crops (B, H, W, 3), each with that probability, by the crop's mean colour (DeVries & Taylor 2017).
+
+    Each side of the rectangle is a fifth to two fifths of the crop's.
+    """
     count, height, width, _ = crops.shape
     draw = torch.rand(5, count, 1, generator=random).to(crops.device)
     cut, size_y, size_x, y, x = draw
 
-    def covered(pixels: int, size: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    def covered(pixels: int, size: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
         half = (0.1 + 0.1 * size) * pixels
-        return (torch.arange(pixels, device=crops.device) - place * pixels).abs() < half
+        return (torch.arange(pixels, device=crops.device) - centre * pixels).abs() < half
 
     hole = (
         covered(height, size_y, y)[:, :, None] & covered(width, size_x, x)[:, None, :] & (cut < probability)[:, :, None]

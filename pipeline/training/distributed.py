@@ -1,4 +1,4 @@
-"""The processes that `torchrun` starts, one per GPU or part of a CPU: joined, told apart, and asked for common numbers."""
+"""The processes that `torchrun` starts, one per GPU or part of a CPU: their group, their ranks and their collective operations."""
 
 import os
 from collections.abc import Iterator
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is. Whatever asks the others has to be called by all of them, equally often."""
+    """Rank of this process and number of processes. Collective operations must be called by all of them, equally often."""
 
     rank: int = 0
     count: int = 1
 
     @property
-    def first(self) -> bool:
-        """The process that speaks and writes."""
+    def is_main(self) -> bool:
+        """Is this the process that prints and writes files (rank 0)?"""
         return self.rank == 0
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The values averaged over all processes, without gradient."""
+        """Average the values over all processes, without gradient."""
         if self.count == 1:
             return values.detach()
         total = values.detach().clone()
@@ -32,24 +32,24 @@ class Processes:
         return total / self.count
 
     def any(self, yes: bool, device: torch.device) -> bool:
-        """Is it so in at least one process? The answer comes by way of a number on `device`."""
+        """Return whether it is so in at least one process. The processes exchange the answer as a number on `device`."""
         return yes if self.count == 1 else bool(self.mean(torch.tensor(float(yes), device=device)) > 0)
 
-    def joined(self, names: list[str]) -> list[str]:
-        """Everybody's names, in the processes' order."""
+    def all_gather(self, names: list[str]) -> list[str]:
+        """Return the names of all processes, in the order of their ranks."""
         if self.count == 1:
             return names
-        everybody: list[list[str]] = [[] for _ in range(self.count)]
-        distributed.all_gather_object(everybody, names)
-        return [name for each in everybody for name in each]
+        gathered: list[list[str]] = [[] for _ in range(self.count)]
+        distributed.all_gather_object(gathered, names)
+        return [name for part in gathered for name in part]
 
-    def wait(self) -> None:
-        """Until all have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have called this."""
         if self.count > 1:
             distributed.barrier()
 
-    def part(self, batch: int) -> slice:
-        """This process's people of a common batch; UserError where it does not divide."""
+    def batch_slice(self, batch: int) -> slice:
+        """Return this process's people of a common batch; UserError where the batch does not divide by the processes."""
         if batch % self.count:
             raise UserError(
                 f"params.yaml: training.batch: expected a multiple of the {self.count} processes, found {batch}: "
@@ -59,14 +59,14 @@ class Processes:
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
-def started() -> Processes:
-    """What torchrun's environment says; one process without it. Nothing is joined yet."""
+def process_info() -> Processes:
+    """Return the rank and count from torchrun's environment variables; one process without them. Joins no group."""
     return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
 
 def own_device(device: torch.device) -> torch.device:
-    """This process's CUDA device where each has its own."""
-    if device.type != "cuda" or started().count == 1:
+    """Return the CUDA device of this process where there are several processes, else `device`; UserError where the GPUs are too few."""
+    if device.type != "cuda" or process_info().count == 1:
         return device
     index = int(os.environ["LOCAL_RANK"])
     if index >= torch.cuda.device_count():
@@ -75,9 +75,9 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[Processes]:
-    """The processes as a group while inside: NCCL on GPUs, Gloo on CPUs."""
-    processes = started()
+def process_group(device: torch.device) -> Iterator[Processes]:
+    """Join the processes to a group while inside, by NCCL on GPUs and by Gloo on CPUs."""
+    processes = process_info()
     if processes.count == 1:
         yield processes
         return

@@ -1,97 +1,106 @@
-"""The training loop: one step of a network under a recipe, and a state that can be saved and continued. Knows no files."""
+"""One training step of a network under a recipe, and the state that carries a training over a restart. Reads and writes no files."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.errors import UserError
-from pipeline.losses import Supervision, consistency, known_by_any, loss_terms
+from pipeline.common.errors import UserError
 from pipeline.networks.run import as_tuple
-from pipeline.skeletons import Skeleton
+from pipeline.pose.options import Weighting
+from pipeline.pose.skeletons import Skeleton
 from pipeline.training.distributed import Processes
-from pipeline.training.recipe import Recipe, averaged, optimizer, schedule
-from pipeline.weightings import AdaptiveShares, confidence_shares
-
-Weighting = Literal["fixed", "confidence", "adaptive"]
+from pipeline.training.losses import Supervision, consistency, known_by_any, loss_terms
+from pipeline.training.optimizer import Recipe, build_optimizer, build_schedule, weight_average
+from pipeline.training.teacher_weights import AdaptiveShares, confidence_shares
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What one step needs, on the training device."""
+    """The batch of one step, on the training device."""
 
     inputs: torch.Tensor
+    """float (B, 3, H, W), normalised."""
     truth: Supervision
     teachers: dict[str, Supervision]
     people: list[str]
+    """Dataset and id of each person, for messages."""
 
 
 @dataclass(frozen=True)
-class Aim:
-    """What is minimised."""
+class LossConfig:
+    """The loss that a training minimises."""
 
     weights: Callable[[float], dict[str, float]]
-    """Of `truth` and each teacher, by the share of the steps that is done."""
+    """Gives the weights of `truth` and of each teacher for the share of the steps that is done, 0 to 1."""
     skeleton: Skeleton
-    """The network's."""
+    """The network's keypoints."""
     deviation: float | tuple[float, float]
-    """Standard deviation of the labels, in pixels of maps or bins of x and of y."""
-    factor: float = 1.0
-    """What outputs are multiplied by before their softmax."""
+    """Standard deviation of the labels, in pixels of maps, or in bins of x and of y."""
+    logit_factor: float = 1.0
+    """The network's outputs are multiplied by this before their softmax."""
     weighting: Weighting = "fixed"
-    """How the teachers' total is shared out: as their weights say, or as pipeline.weightings does."""
+    """How the teachers' total weight is distributed: by their own weights, or by pipeline.training.teacher_weights."""
     consistency: float = 0.0
-    """Weight of pipeline.losses.consistency."""
+    """Weight of pipeline.training.losses.consistency."""
 
     @property
     def teachers(self) -> list[str]:
+        """Names of the teachers that have a weight."""
         return [name for name in self.weights(0.0) if name != "truth"]
 
 
 @dataclass(frozen=True)
-class Execution:
-    """How steps are computed, which changes rounding and speed alone."""
+class RuntimeConfig:
+    """How steps are computed. It changes rounding and speed alone."""
 
     autocast: torch.dtype | None = None
-    """What the forward pass computes in where that is not float32. Gradients of float16 are scaled against underflow."""
+    """Data type of the forward pass; None for float32. Gradients of float16 are scaled against underflow."""
     compiled: bool = False
-    """torch.compile for the network: the first step takes a minute, later ones less."""
+    """Is the network compiled by torch.compile? The first step then takes a minute, later ones are faster."""
     processes: Processes = field(default_factory=Processes)
+
+    @property
+    def description(self) -> str:
+        """Data type, compilation and number of processes, for a message."""
+        dtype = str(self.autocast or torch.float32).removeprefix("torch.")
+        compiled = ", compiled" if self.compiled else ""
+        return dtype + compiled + (f", {self.processes.count} processes" if self.processes.count > 1 else "")
 
 
 class Trainer:
-    """A network under a recipe. `step` advances it, `state` and `restore` carry it over a restart.
+    """Trains a network by a recipe. `step` advances the training, `state` and `restore` carry it over a restart.
 
-    With several processes each gives its part of a step's people; losses and gradients are those of all people together, and
-    on GPUs norms see all of them (SyncBatchNorm).
+    With several processes each contributes a part of a step's people. Losses and gradients are those of all people together, and
+    on GPUs batch norms use the statistics of all of them (SyncBatchNorm).
     """
 
     def __init__(
         self,
         network: nn.Module,
         recipe: Recipe,
-        aim: Aim,
-        execution: Execution | None = None,
+        loss_config: LossConfig,
+        runtime: RuntimeConfig | None = None,
     ) -> None:
         self.recipe = recipe
-        self.execution = execution or Execution()
+        self.runtime = runtime or RuntimeConfig()
         device = next(network.parameters()).device
-        self.average = averaged(network, recipe)
-        if self.execution.processes.count > 1 and device.type == "cuda":
+        self.average = weight_average(network, recipe)
+        if self.runtime.processes.count > 1 and device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network
-        self.objective = Objective(network, aim, self.execution).to(device)
-        self.optimizer = optimizer(self.objective, recipe)
-        self.schedule = schedule(self.optimizer, recipe)
-        scales = self.execution.autocast == torch.float16 and device.type == "cuda"
+        self.objective = Objective(network, loss_config, self.runtime).to(device)
+        self.optimizer = build_optimizer(self.objective, recipe)
+        self.schedule = build_schedule(self.optimizer, recipe)
+        scales = self.runtime.autocast == torch.float16 and device.type == "cuda"
         self.scaler = torch.amp.GradScaler(device.type, enabled=scales)
         self.steps_done = 0
         self._run: nn.Module = self.objective
-        if self.execution.processes.count > 1:
+        if self.runtime.processes.count > 1:
             self._run = DistributedDataParallel(
                 self.objective,
                 device_ids=None if device.index is None else [device.index],
@@ -100,22 +109,22 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """Learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
     def step(self, batch: TrainingBatch) -> dict[str, float]:
-        """One update; the loss terms in nats, over all processes' people.
+        """Update the network once; return the loss terms in nats, over the people of all processes.
 
-        UserError, in every process, if the loss is not finite, before any weight is changed by it.
+        UserError, in every process, where the loss is not finite; no weight has changed then.
         """
         self.objective.train()
-        terms = self._run(batch, self.objective.aim.weights(self.steps_done / self.recipe.steps))
+        terms = self._run(batch, self.objective.loss_config.weights(self.steps_done / self.recipe.steps))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms["total"] + terms.get("mixture", 0.0)).backward()
         own = torch.stack(list(terms.values())).detach().float()
-        values = self.execution.processes.mean(own).tolist()
+        values = self.runtime.processes.mean(own).tolist()
         if not math.isfinite(values[0]):
-            named = self.execution.processes.joined([] if torch.isfinite(own[0]) else batch.people)
+            named = self.runtime.processes.all_gather([] if torch.isfinite(own[0]) else batch.people)
             raise UserError(
                 f"step {self.steps_done + 1}: the loss is {values[0]} on {', '.join(named)}: "
                 "lower the learning rate in params.yaml and run this again"
@@ -132,7 +141,7 @@ class Trainer:
         return dict(zip(terms, values, strict=True))
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Return everything that the next steps depend on, as `torch.save` takes it."""
         return {
             "steps_done": self.steps_done,
             "objective": self.objective.state_dict(),
@@ -143,7 +152,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from a `state`."""
         self.objective.load_state_dict(state["objective"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -153,37 +162,37 @@ class Trainer:
 
 
 class Objective(nn.Module):
-    """A batch to its loss terms: the network and whatever else is learned, as one module that processes can share."""
+    """Computes the loss terms of a batch: the network and all else that is learned, as one module that processes can share."""
 
-    def __init__(self, network: nn.Module, aim: Aim, execution: Execution) -> None:
+    def __init__(self, network: nn.Module, loss_config: LossConfig, runtime: RuntimeConfig) -> None:
         super().__init__()
         self.network = network
-        self.aim = aim
-        self.execution = execution
+        self.loss_config = loss_config
+        self.runtime = runtime
         self.shares: AdaptiveShares | None = None
-        if aim.weighting == "adaptive" and aim.teachers:
-            self.shares = AdaptiveShares(aim.teachers, network.channels)  # type: ignore[arg-type]
-        self._predict = torch.compile(self._outputs, dynamic=False) if execution.compiled else self._outputs
+        if loss_config.weighting == "adaptive" and loss_config.teachers:
+            self.shares = AdaptiveShares(loss_config.teachers, network.channels)  # type: ignore[arg-type]
+        self._predict = torch.compile(self._outputs, dynamic=False) if runtime.compiled else self._outputs
 
     def forward(self, batch: TrainingBatch, weights: dict[str, float]) -> dict[str, torch.Tensor]:
-        """`total`, which the network learns from, its terms, and the adaptive shares' own `mixture`."""
-        aim, counted = self.aim, self.execution.processes.mean
-        autocast = self.execution.autocast
+        """Return the loss `total` that the network learns from, its terms, and the loss `mixture` of the adaptive shares."""
+        config, reduce_count = self.loss_config, self.runtime.processes.mean
+        autocast = self.runtime.autocast
         with torch.autocast(batch.inputs.device.type, autocast, enabled=autocast is not None):
             outputs, pooled = self._predict(batch.inputs)
-        logits = tuple(aim.factor * output.float() for output in outputs)
+        logits = tuple(config.logit_factor * output.float() for output in outputs)
         shares = None
-        if aim.weighting == "confidence":
+        if config.weighting == "confidence":
             shares = confidence_shares(batch.truth, batch.teachers)
         elif self.shares is not None:
             shares = self.shares(pooled, batch.teachers)
-        terms = loss_terms(logits, batch.truth, batch.teachers, weights, shares, counted)
-        if aim.consistency:
+        terms = loss_terms(logits, batch.truth, batch.teachers, weights, shares, reduce_count)
+        if config.consistency:
             keypoints = known_by_any(batch.truth, batch.teachers)
-            terms["consistency"] = consistency(logits, keypoints, aim.skeleton, aim.deviation, counted)
-            terms["total"] = terms["total"] + aim.consistency * terms["consistency"]
+            terms["consistency"] = consistency(logits, keypoints, config.skeleton, config.deviation, reduce_count)
+            terms["total"] = terms["total"] + config.consistency * terms["consistency"]
         if self.shares is not None and shares is not None:
-            terms["mixture"] = self.shares.loss(shares, batch.truth, batch.teachers, counted)
+            terms["mixture"] = self.shares.loss(shares, batch.truth, batch.teachers, reduce_count)
         return terms
 
     def _outputs(self, inputs: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:

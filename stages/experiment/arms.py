@@ -1,73 +1,93 @@
-"""The comparison that experiments/arms.yaml describes: its arms, its seeds, and where each run lies."""
+"""The comparison that experiments/arms.yaml describes: its arms, its seeds, and the files of each run."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pipeline.errors import UserError, one_line
-from stages.params import parse, refuse_unknown
-from stages.students import Arm
+from pipeline.common.errors import UserError
+from stages.project.parsing import parse, refuse_unknown
+from stages.project.students import StudentConfig
+from stages.project.yaml_files import read_yaml
 
 ARMS = Path("experiments/arms.yaml")
 RUNS = Path("data/experiment")
+STAGE_ONE = RUNS / "scores/stage-one.json"
+"""The cost of stage one by teacher and dataset."""
+
+COST_FILE = "cost.json"
+"""Name of the file beside a trained student that holds the cost of its training."""
+
 KEYS = ("seeds", "conditions", "ablations", "arms")
+"""The keys of arms.yaml."""
+
 CONTROL, DISTILLED = "control", "offline-4"
-"""What the tables compare: an arm without teachers, and one with, which every ablation changes one setting of."""
+"""The arms that the tables compare: one without teachers, and one with teachers, of which every ablation changes one setting."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Every arm is trained with every seed."""
+    """A comparison, in which every arm is trained with every seed."""
 
     seeds: tuple[int, ...]
     conditions: dict[str, tuple[str, str]]
-    """Changes that both CONTROL and DISTILLED are trained under: in words, and the names of the two arms."""
+    """Changes that both CONTROL and DISTILLED are trained under: the names of the two arms by the description of the change."""
     ablations: tuple[str, ...]
-    """Arms that are scored on validation people only."""
-    arms: dict[str, Arm]
+    """Names of the arms that are scored on validation people only."""
+    arms: dict[str, StudentConfig]
+    """The arms by name."""
 
     @property
-    def main(self) -> dict[str, Arm]:
-        """The arms of the first table: those of no condition and no ablation."""
-        beside = {*self.ablations, *(name for pair in self.conditions.values() for name in pair)}
-        return {name: arm for name, arm in self.arms.items() if name not in beside}
+    def main(self) -> dict[str, StudentConfig]:
+        """The arms of the first table: those that belong to no condition and are no ablation."""
+        others = {*self.ablations, *(name for pair in self.conditions.values() for name in pair)}
+        return {name: arm for name, arm in self.arms.items() if name not in others}
 
-    def arm(self, name: str) -> Arm:
-        """The arm of that name; UserError lists the known ones."""
+    def arm(self, name: str) -> StudentConfig:
+        """Return the arm of that name; UserError, with the known names, for another name."""
         if name not in self.arms:
             raise UserError(f"{ARMS}: unknown arm `{name}`: expected one of {', '.join(self.arms)}")
         return self.arms[name]
 
 
+@dataclass(frozen=True)
+class StageOneCost:
+    """The cost of one teacher over one dataset's training people, per view."""
+
+    teacher: str
+    dataset: str
+    crops: int
+    """Number of crops that the teacher is run on."""
+    cpu_seconds: float
+    """CPU time of reading the images and running the teacher."""
+    megabytes: float
+    """Size of the store's share."""
+
+
 def load_experiment(path: Path = ARMS) -> Experiment:
-    """The parsed file; UserError where it is absent or says something that is not understood."""
+    """Read arms.yaml; UserError where it is missing or invalid."""
     if not path.is_file():
         raise UserError(f"{path} not found: run this in the project's folder, or copy the file from the repository")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as YAML: {one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping with {', '.join(KEYS)}, found {type(values).__name__}")
+    values = read_yaml(path)
     refuse_unknown(values, KEYS, str(path))
     entries = values.get("arms") or {}
     if not isinstance(entries, dict):
         raise UserError(f"{path}: arms: expected names with their settings, found {entries!r}")
-    arms = {str(name): parse(entry, f"arms.{name}", Arm, path) for name, entry in entries.items()}
+    arms = {str(name): parse(entry, f"arms.{name}", StudentConfig, path) for name, entry in entries.items()}
     conditions, ablations = _conditions(values, path), _ablations(values, path)
-    found = Experiment(_seeds(values.get("seeds"), path), conditions, ablations, arms)
-    wanted = [CONTROL, DISTILLED, *ablations, *(name for pair in conditions.values() for name in pair)]
-    for name in wanted:
+    for name in [CONTROL, DISTILLED, *ablations, *(name for pair in conditions.values() for name in pair)]:
         if name not in arms:
             raise UserError(f"{path}: arms.{name}: missing: the tables are made from it")
-    return found
+    return Experiment(_seeds(values.get("seeds"), path), conditions, ablations, arms)
 
 
 def run_folder(arm: str, seed: int) -> Path:
-    """Where an arm's student, curve and scores lie."""
-    return RUNS / f"{arm}-{seed}"
+    """Return the folder of an arm's student, its curve and its cost."""
+    return RUNS / "students" / arm / str(seed)
+
+
+def scores_path(arm: str) -> Path:
+    """Return the file of an arm's scores with all seeds."""
+    return RUNS / "scores" / f"{arm}.json"
 
 
 def _seeds(values: Any, path: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Plots of the comparison as PNG. What is plotted is computed elsewhere."""
+"""Plots of the comparison as PNG. The plotted values are computed by stages.experiment.table."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,22 +11,24 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from pipeline.files import write_atomically
-from pipeline.report.plots import COLORS, GREY, STYLE
+from pipeline.common.files import write_atomically
+from pipeline.report.plots import COLORS, GREY, PLOT_STYLE
 
 
 @dataclass(frozen=True)
 class Point:
-    """An arm: how many crops teachers looked at for it, and its average accuracy by seed."""
+    """An arm of the comparison in the plot."""
 
     name: str
     passes: int
+    """Number of crops that teachers were run on for it."""
     averages: Sequence[float]
+    """Its average accuracy by seed."""
 
 
 def passes_plot(points: Sequence[Point], path: Path) -> None:
-    """Average accuracy over teacher forward passes: arms with teachers as points with their spread, those without as lines."""
-    with rc_context(STYLE):
+    """Plot average accuracy over teacher forward passes: arms with teachers as points with error bars, arms without as lines."""
+    with rc_context(PLOT_STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
         for color, point in zip(COLORS * 2, points, strict=False):
@@ -43,23 +45,23 @@ def passes_plot(points: Sequence[Point], path: Path) -> None:
         axes.set_xlim(left=0)
         axes.margins(x=0.2, y=0.15)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.set_xlabel("crops that teachers look at")
+        axes.set_xlabel("crops that teachers are run on")
         axes.set_ylabel("average of COCO AP and MPII PCKh@0.5")
         axes.set_title("Accuracy against teacher forward passes (mean and standard deviation over seeds)")
         _write(figure, path)
 
 
 def conditions_plot(pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
-    """Per condition the averages of control and distilled student, each seed as a dot."""
-    with rc_context(STYLE):
+    """Plot the averages of the control and of the distilled student by condition, each seed as a dot and the mean as a line."""
+    with rc_context(PLOT_STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
         for side, (label, color) in enumerate((("control: no teacher", GREY), ("offline, 4 views", COLORS[0]))):
-            at = np.arange(len(pairs)) + (side - 0.5) * 0.2
-            values = [pair[side] for pair in pairs.values()]
-            axes.plot(at, [float(np.mean(v)) for v in values], "_", color=color, markersize=22, label=label)
-            for x, v in zip(at, values, strict=True):
-                axes.plot(np.full(len(v), x), v, "o", color=color, markersize=4, alpha=0.7)
+            positions = np.arange(len(pairs)) + (side - 0.5) * 0.2
+            averages = [pair[side] for pair in pairs.values()]
+            axes.plot(positions, [float(np.mean(v)) for v in averages], "_", color=color, markersize=22, label=label)
+            for x, by_seed in zip(positions, averages, strict=True):
+                axes.plot(np.full(len(by_seed), x), by_seed, "o", color=color, markersize=4, alpha=0.7)
         axes.set_xticks(np.arange(len(pairs)), ["\n".join(wrap(name, 14)) for name in pairs])
         axes.set_ylabel("average of COCO AP and MPII PCKh@0.5")
         axes.set_title("When does distilling help? (lines: means, dots: seeds)")

@@ -1,7 +1,5 @@
-"""All runs of the comparison side by side: mean and spread over the seeds, differences, costs, as Markdown, CSV and JSON."""
+"""Tables of all runs of the comparison: mean and spread over the seeds, differences and costs, as Markdown, CSV and JSON."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,29 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from cache.lock import exclusive
-from pipeline.errors import UserError
-from pipeline.files import write_atomically
-from stages.datasets import PrepareSettings
-from stages.evaluation.results import as_json, markdown
-from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment, run_folder
-from stages.experiment.costs import StageOne, cost_of, stage_one_costs
+from pipeline.common.documents import csv_bytes, json_bytes, markdown_table
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_atomically
+from pipeline.common.locks import exclusive
+from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment, scores_path
+from stages.experiment.costs import StoreCost, read_stage_one_costs, store_cost
 from stages.experiment.plots import Point, conditions_plot, passes_plot
-from stages.experiment.run import SCORES
-from stages.params import settings
+from stages.project.datasets import PrepareSettings
+from stages.project.project import Project
 
 RESULTS = Path("results/experiment")
-METRICS = Path("results/metrics.json")
+METRICS_FILE = Path("results/metrics.json")
+
+Runs = dict[str, list[dict[str, Any]]]
+"""The runs of each arm by its name: per seed, the scores and the cost, as stages.experiment.score writes them."""
 
 
-def run(params: dict[str, Any], say: Callable[[str], None] = print) -> None:
-    """Read every run's scores and write table.md, runs.csv, summary.json, passes.png and conditions.png to results/experiment."""
+def run(project: Project, log: Callable[[str], None] = print) -> None:
+    """Read the scores of all runs and write table.md, runs.csv, summary.json, passes.png and conditions.png to results/experiment."""
     experiment = load_experiment()
-    runs = {name: [_scores(name, seed) for seed in experiment.seeds] for name in experiment.arms}
-    views = settings(params, "prepare", PrepareSettings).views
-    arms = experiment.main
-    measured = stage_one_costs(params, list(arms.values()))
-    costs = {name: cost_of(arm, measured, views) for name, arm in arms.items()}
+    runs = {name: _read_runs(name) for name in experiment.arms}
+    views = project.section("prepare", PrepareSettings).views
+    stage_one = read_stage_one_costs()
+    costs = {name: store_cost(arm, stage_one, views) for name, arm in experiment.main.items()}
     text = "\n".join(
         [
             arms_table(experiment, runs, costs),
@@ -41,149 +40,147 @@ def run(params: dict[str, Any], say: Callable[[str], None] = print) -> None:
         ]
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
-    with exclusive(RESULTS, passing=True):
+    with exclusive(RESULTS, remove_lock_file=True):
         write_atomically(RESULTS / "table.md", text.encode())
-        write_atomically(RESULTS / "runs.csv", _csv([each for found in runs.values() for each in found]))
-        write_atomically(RESULTS / "summary.json", as_json(_summary(runs)))
+        write_atomically(RESULTS / "runs.csv", _csv([run for of_arm in runs.values() for run in of_arm]))
+        write_atomically(RESULTS / "summary.json", json_bytes(_summary(runs)))
         passes_plot(_points(experiment, runs, costs), RESULTS / "passes.png")
         conditions_plot(_pairs(experiment, runs), RESULTS / "conditions.png")
-    say(text)
-    say(f"{RESULTS}: written")
+    log(text)
+    log(f"{RESULTS}: written")
 
 
-def arms_table(experiment: Experiment, runs: dict[str, list[dict[str, Any]]], costs: dict[str, StageOne]) -> str:
-    """Markdown: a row per arm, test scores as mean ± standard deviation over the seeds, then what both stages took; the teachers last."""
+def arms_table(experiment: Experiment, runs: Runs, costs: dict[str, StoreCost]) -> str:
+    """Return a Markdown table with a row per arm, and the teachers below.
+
+    Its columns are test scores, as mean ± standard deviation over the seeds, and the cost of both stages.
+    """
     columns = _columns(runs[next(iter(experiment.main))][0])
     heads = ["arm", "average", *columns, "stage one: crops", "CPU s", "MB", "stage two: teacher crops", "CPU s"]
     lines = []
     for name in experiment.main:
-        found, cost = runs[name], costs[name]
-        cells = [mean_and_spread([_value(each, key) for each in found]) for key in ("average", *columns)]
-        spent = [f"{cost.crops:,}", f"{cost.cpu_seconds:.0f}", f"{cost.megabytes:.1f}"] if cost.crops else ["", "", ""]
-        passes, seconds = found[0]["passes"], np.mean([each["cpu_seconds"] for each in found])
-        lines.append([name, *cells, *spent, f"{passes:,}" if passes else "", f"{seconds:.0f}"])
+        of_arm, cost = runs[name], costs[name]
+        cells = [mean_and_spread([_value(run, key) for run in of_arm]) for key in ("average", *columns)]
+        first = [f"{cost.crops:,}", f"{cost.cpu_seconds:.0f}", f"{cost.megabytes:.1f}"] if cost.crops else ["", "", ""]
+        passes, seconds = of_arm[0]["passes"], np.mean([run["cpu_seconds"] for run in of_arm])
+        lines.append([name, *cells, *first, f"{passes:,}" if passes else "", f"{seconds:.0f}"])
     for name, scores in _teachers().items():
-        cells = [_one(_value(scores, key)) for key in ("average", *columns)]
+        cells = [_one_digit(_value(scores, key)) for key in ("average", *columns)]
         lines.append([name, *cells, *[""] * 5])
-    return markdown(heads, lines)
+    return markdown_table(heads, lines)
 
 
-def conditions_table(experiment: Experiment, runs: dict[str, list[dict[str, Any]]]) -> str:
-    """Markdown: per condition the control's and the distilled student's test average, and the difference, paired by seed."""
+def conditions_table(experiment: Experiment, runs: Runs) -> str:
+    """Return a Markdown table of the test averages of control and distilled student by condition, with the difference by seed."""
     lines = [
         [name, mean_and_spread(control), mean_and_spread(distilled), signed(np.subtract(distilled, control))]
         for name, (control, distilled) in _pairs(experiment, runs).items()
     ]
-    return markdown(["condition", CONTROL, DISTILLED, "difference"], lines)
+    return markdown_table(["condition", CONTROL, DISTILLED, "difference"], lines)
 
 
-def ablations_table(experiment: Experiment, runs: dict[str, list[dict[str, Any]]]) -> str:
-    """Markdown: validation averages of offline-4 and of each change to it, and the difference, paired by seed."""
-    reference = [each["validation"]["average"] for each in runs[DISTILLED]]
+def ablations_table(experiment: Experiment, runs: Runs) -> str:
+    """Return a Markdown table of the validation averages of DISTILLED and of each change to it, with the difference by seed."""
+    reference = [run["validation"]["average"] for run in runs[DISTILLED]]
     lines = [[DISTILLED, mean_and_spread(reference), ""]]
     for name in experiment.ablations:
-        values = [each["validation"]["average"] for each in runs[name]]
+        values = [run["validation"]["average"] for run in runs[name]]
         lines.append([name, mean_and_spread(values), signed(np.subtract(values, reference))])
-    return markdown(["change", "average on validation people", "difference"], lines)
+    return markdown_table(["change", "average on validation people", "difference"], lines)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation (of a sample) with one digit; empty where a value is missing."""
+    """Return mean ± standard deviation (of a sample) with one decimal place; empty where a value is missing."""
     if not len(values) or np.isnan(values).any():
         return ""
     return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
 
 
 def signed(values: np.ndarray) -> str:
-    """Mean with its sign ± standard deviation."""
+    """Return the mean with its sign ± standard deviation."""
     text = mean_and_spread(values.tolist())
     return text if text.startswith("-") else f"+{text}"
 
 
-def _scores(name: str, seed: int) -> dict[str, Any]:
-    path = run_folder(name, seed) / SCORES
+def _read_runs(name: str) -> list[dict[str, Any]]:
+    """Read an arm's runs, one for each seed."""
+    path = scores_path(name)
     try:
-        return json.loads(path.read_text())
+        return list(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not there yet: run `pipeline experiment run {name} --seed {seed}`") from error
+        raise UserError(f"{path}: not found: run `pipeline experiment score {name}`") from error
 
 
-def _columns(scores: dict[str, Any]) -> list[str]:
-    """The test scores of the table, as `dataset score` or as in `lacking`."""
-    wanted = ("AP", "PCKh@0.5", "AP-17", "AP-20")
-    return [f"{name} {key}" for name, found in scores["test"].items() for key in wanted if key in found] + list(
-        scores["lacking"]
-    )
+def _columns(run: dict[str, Any]) -> list[str]:
+    """Return the columns of test scores, as `dataset score` or by their names in `lacking`."""
+    shown = ("AP", "PCKh@0.5", "AP-17", "AP-20")
+    test = [f"{dataset} {key}" for dataset, scores in run["test"].items() for key in shown if key in scores]
+    return test + list(run["lacking"])
 
 
-def _value(scores: dict[str, Any], key: str) -> float:
-    """A score by its column, NaN where it is missing."""
-    flat = {"average": scores.get("average"), **scores.get("lacking", {})}
-    flat |= {f"{name} {score}": value for name, found in scores["test"].items() for score, value in found.items()}
-    value = flat.get(key)
+def _value(run: dict[str, Any], column: str) -> float:
+    """Return the score of a column, NaN where it is missing."""
+    flat = {"average": run.get("average"), **run.get("lacking", {})}
+    flat |= {f"{dataset} {key}": value for dataset, scores in run["test"].items() for key, value in scores.items()}
+    value = flat.get(column)
     return float("nan") if value is None else float(value)
 
 
 def _teachers() -> dict[str, dict[str, Any]]:
-    """The teachers' own test scores, from `pipeline evaluate`."""
-    if not METRICS.is_file():
-        raise UserError(f"{METRICS}: not there, for the teachers' scores: run `pipeline evaluate`")
-    found = json.loads(METRICS.read_text())
+    """Read the teachers' test scores, which `pipeline evaluate` wrote, by `teacher NAME`."""
+    if not METRICS_FILE.is_file():
+        raise UserError(f"{METRICS_FILE}: not found, for the teachers' scores: run `pipeline evaluate`")
     return {
         name: {
             "average": scores["average"],
             "test": {part: values for part, values in scores.items() if isinstance(values, dict)},
         }
-        for name, scores in found.items()
+        for name, scores in json.loads(METRICS_FILE.read_text()).items()
         if name.startswith("teacher ")
     }
 
 
-def _pairs(experiment: Experiment, runs: dict[str, list[dict[str, Any]]]) -> dict[str, tuple[list[float], list[float]]]:
-    """Per condition the averages of control and distilled student, by seed; first the arms themselves."""
+def _pairs(experiment: Experiment, runs: Runs) -> dict[str, tuple[list[float], list[float]]]:
+    """Return by condition the averages of control and distilled student, by seed; the first pair is that without a change."""
     names = {"as it is": (CONTROL, DISTILLED), **experiment.conditions}
     return {
-        title: ([each["average"] for each in runs[one]], [each["average"] for each in runs[other]])
-        for title, (one, other) in names.items()
+        condition: ([run["average"] for run in runs[control]], [run["average"] for run in runs[distilled]])
+        for condition, (control, distilled) in names.items()
     }
 
 
-def _points(experiment: Experiment, runs: dict[str, list[dict[str, Any]]], costs: dict[str, StageOne]) -> list[Point]:
-    """Joint arms over the crops that teachers look at for them, in either stage."""
-    everything = max(len(arm.datasets) for arm in experiment.main.values())
+def _points(experiment: Experiment, runs: Runs, costs: dict[str, StoreCost]) -> list[Point]:
+    """Return the joint arms as points of the plot over the crops that teachers are run on, in both stages."""
+    most_datasets = max(len(arm.datasets) for arm in experiment.main.values())
     return [
-        Point(name, costs[name].crops + runs[name][0]["passes"], [each["average"] for each in runs[name]])
+        Point(name, costs[name].crops + runs[name][0]["passes"], [run["average"] for run in runs[name]])
         for name, arm in experiment.main.items()
-        if len(arm.datasets) == everything
+        if len(arm.datasets) == most_datasets
     ]
 
 
 def _csv(runs: list[dict[str, Any]]) -> bytes:
     rows = [
         {
-            **{key: each[key] for key in ("arm", "seed", "steps", "seconds", "cpu_seconds", "passes", "parameters")},
-            **{f"validation {name}": value for name, value in each["validation"].items()},
-            **({"average": each["average"]} if "average" in each else {}),
-            **{f"{name} {key}": v for name, scores in each.get("test", {}).items() for key, v in scores.items()},
-            **each.get("lacking", {}),
+            **{key: run[key] for key in ("arm", "seed", "steps", "seconds", "cpu_seconds", "passes", "parameters")},
+            **{f"validation {name}": value for name, value in run["validation"].items()},
+            **({"average": run["average"]} if "average" in run else {}),
+            **{f"{name} {key}": v for name, scores in run.get("test", {}).items() for key, v in scores.items()},
+            **run.get("lacking", {}),
         }
-        for each in runs
+        for run in runs
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return csv_bytes(list(dict.fromkeys(key for row in rows for key in row)), rows)
 
 
-def _summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Means over the seeds, for `dvc metrics`."""
+def _summary(runs: Runs) -> dict[str, Any]:
+    """Return the means over the seeds by arm, for `dvc metrics`."""
     return {
         name: {
-            **({"average": float(np.mean([e["average"] for e in found]))} if "average" in found[0] else {}),
-            "validation": float(np.mean([each["validation"]["average"] for each in found])),
+            **({"average": float(np.mean([run["average"] for run in of_arm]))} if "average" in of_arm[0] else {}),
+            "validation": float(np.mean([run["validation"]["average"] for run in of_arm])),
         }
-        for name, found in runs.items()
+        for name, of_arm in runs.items()
     }
 
 
@@ -191,10 +188,10 @@ def _note(experiment: Experiment) -> str:
     return (
         f"Mean ± standard deviation over {len(experiment.seeds)} seeds; differences are taken seed by seed. `average` is of COCO AP "
         "and MPII PCKh@0.5. `not in coco`: mean PCK@0.1, on the neutral set, of the keypoints that dataset does not label. "
-        "CPU seconds of stage one are its crops at what a crop took when this table was made, reading included; "
+        "CPU seconds of stage one are its crops times the measured seconds of a crop, reading included; "
         "megabytes are the arm's share of the store of all views.\n"
     )
 
 
-def _one(value: float) -> str:
+def _one_digit(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.1f}"

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from cache.targets import TargetLayout
-from cache.writer import finish, open_for_writing, write_boundary
+from cache.writer import finish, open_for_writing, write_shard
 from pipeline.targets.block import TargetBlock
 
-LAYOUT = TargetLayout(people=41, views=2, keypoints=3, height=4, width=5, boundary=16)
-"""Two whole boundaries and one of 9 people."""
+LAYOUT = TargetLayout(people=41, views=2, keypoints=3, height=4, width=5, people_per_shard=16)
+"""Two whole shards and one of 9 people."""
 
 SEPARATE = replace(LAYOUT, height=6, separate=True)
 """The same people's targets as bins: 5 of x, 6 of y."""
@@ -45,12 +45,12 @@ def content(rows: slice, layout: TargetLayout = LAYOUT) -> TargetBlock:
     )
 
 
-def write(path: Path, boundaries: list[int] | None = None, layout: TargetLayout = LAYOUT, **changes: Any) -> str:
-    """Open for writing, write what is pending (or only those boundaries, unfinished); the plan's reason."""
+def write(path: Path, shards: list[int] | None = None, layout: TargetLayout = LAYOUT, **changes: Any) -> str:
+    """Open for writing, write what is pending (or only those shards, unfinished); the plan's reason."""
     marks = fingerprint(layout, **changes)
     plan = open_for_writing(path, layout, marks)
-    for boundary in plan.pending if boundaries is None else boundaries:
-        write_boundary(path, layout, boundary, content(layout.rows(boundary), layout).arrays)
-    if boundaries is None:
+    for shard in plan.pending if shards is None else shards:
+        write_shard(path, layout, shard, content(layout.rows(shard), layout).arrays)
+    if shards is None:
         finish(path, layout, marks)
     return plan.reason

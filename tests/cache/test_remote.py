@@ -14,14 +14,19 @@ import pytest
 import yaml
 
 from cache import remote
-from cache.reader import verify
+from cache.reader import verify_store
 from cache.remote import Remote
 from cache.targets import open_targets
-from cache.writer import open_for_writing, write_boundary
-from pipeline.errors import UserError
-from stages import distill, inspect, show, stats, teach
-from stages.datasets import load_people, load_views
-from stages.stores import open_store
+from cache.writer import open_for_writing, write_shard
+from pipeline.common.errors import UserError
+from stages import show
+from stages import store_info as inspect
+from stages import store_stats as stats
+from stages.distill import run as distill
+from stages.project.datasets import load_people, load_views
+from stages.project.project import project_of
+from stages.stores.targets import open_target_store
+from stages.teach import run as teach
 from tests.cache.s3_server import BUCKET, PAGE, USER, Bucket, serving
 from tests.cache.stores import IDS, LAYOUT, SEPARATE, content, fingerprint, write
 from tests.closure import ROOT
@@ -51,7 +56,7 @@ def bucket(monkeypatch):
 
 def taught(changed: dict = REMOTE, **options) -> list[str]:
     lines: list[str] = []
-    teach.run(changed, "tiny", **{"device": "cpu", **options}, say=lines.append)
+    teach.run(project_of(changed), "tiny", **{"device": "cpu", **options}, log=lines.append)
     return lines
 
 
@@ -73,7 +78,7 @@ def test_the_same_bytes_and_no_request_for_each_file(tmp_path, bucket, layout):
     asked = collections.Counter((method, key.removeprefix("some/where/a.zarr/")) for method, key in bucket.asked)
     small = {f"{name}/zarr.json": 1 for name in layout.arrays()}  # hashed, and two of them then opened
     small |= {"manifest.json": 1, "zarr.json": 3, "done/zarr.json": 2, "person/zarr.json": 2}
-    small |= {f"{name}/c/{boundary}": 1 for name in ("done", "person") for boundary in range(3)}
+    small |= {f"{name}/c/{shard}": 1 for name in ("done", "person") for shard in range(3)}
     listings = asked.pop(("GET", ""))
     assert asked == {("GET", key): count for key, count in small.items()}
     assert listings == 1 + -(-len(bucket.objects) // PAGE), "one page to see that it is there, then all of it"
@@ -86,9 +91,9 @@ def test_the_same_bytes_and_no_request_for_each_file(tmp_path, bucket, layout):
     assert len(inside) == 2 * len(layout.targets), "of each array a shard's index and one chunk; the rest is known"
 
 
-def test_a_boundary_is_done_once_all_of_it_is_there(bucket):
-    """A writer that dies after any number of objects leaves a boundary that is written anew, and one that was good stays."""
-    write(HERE, boundaries=[0, 1])
+def test_a_shard_is_done_once_all_of_it_is_there(bucket):
+    """A writer that dies after any number of objects leaves a shard that is written again, and one that was good stays."""
+    write(HERE, shards=[0, 1])
     before = dict(bucket.objects)
 
     def dies(method: str, key: str) -> bool:
@@ -97,18 +102,18 @@ def test_a_boundary_is_done_once_all_of_it_is_there(bucket):
     bucket.asked.clear()
     bucket.before = dies
     with pytest.raises(UserError):
-        write_boundary(HERE, LAYOUT, 1, content(LAYOUT.rows(1)).arrays)
+        write_shard(HERE, LAYOUT, 1, content(LAYOUT.rows(1)).arrays)
     bucket.before = Bucket.before
     assert bucket.objects.keys() == before.keys() - {"some/where/a.zarr/done/c/1"}
     plan = open_for_writing(HERE, LAYOUT, fingerprint())
-    assert (plan.pending, plan.reason) == ([1, 2], "resumed: 1 of 3 boundaries were done")
+    assert (plan.pending, plan.reason) == ([1, 2], "resumed: 1 of 3 shards were done")
 
 
 def test_another_fingerprint_and_foreign_objects(tmp_path, bucket):
     write(HERE)
     bucket.objects["some/where/a.zarr/heatmaps/notes"] = b"mine"
     bucket.objects["some/where/a.zarr2/notes"] = b"somebody's"
-    assert [str(each) for each in verify(HERE)] == ["heatmaps/notes: foreign: not part of this store"]
+    assert [str(each) for each in verify_store(HERE)] == ["heatmaps/notes: foreign: not part of this store"]
     assert write(HERE, teacher="c" * 64).startswith("rebuilt: teacher was ")
     write(tmp_path / "a.zarr", teacher="c" * 64)
     assert bucket.below("some/where/a.zarr/") == tree(tmp_path / "a.zarr")
@@ -116,7 +121,7 @@ def test_another_fingerprint_and_foreign_objects(tmp_path, bucket):
 
 
 def test_teach_killed_in_the_middle_and_run_again(project, bucket):
-    """A real process, held at the third boundary's `done` until it is killed."""
+    """A real process, held at the third shard's `done` until it is killed."""
     taught(params())
     Path("data/targets").rename("undisturbed")
     Path("params.yaml").write_text(yaml.safe_dump(REMOTE))
@@ -136,9 +141,9 @@ def test_teach_killed_in_the_middle_and_run_again(project, bucket):
         process.kill()
     killed.set()
     assert reached and not POINTER.exists()
-    again = refusal(open_store, REMOTE, "tiny", "coco", "train", *shown())
+    again = refusal(open_target_store, project_of(REMOTE), "tiny", "coco", "train", *shown())
     assert again.startswith(f"{POINTER} is missing") and "run `dvc pull` or `pipeline teach --teacher tiny`" in again
-    assert taught()[1] == f"{FAR}: resumed: 2 of 3 boundaries were done"
+    assert taught()[1] == f"{FAR}: resumed: 2 of 3 shards were done"
     assert bucket.below("some/where/tiny/") == tree(Path("undisturbed/tiny"))
     manifest = json.loads(bucket.objects["some/where/tiny/coco-train.zarr/manifest.json"])
     assert json.loads(POINTER.read_text()) == {"address": str(FAR), "digest": manifest["digest"]}
@@ -154,7 +159,7 @@ def student(**changed) -> dict:
     """Two steps of a tiny student of the teacher."""
     recipe = {"steps": 2, "batch": 4, "precision": "float32"}
     terms = {"truth": 0.5, "tiny": 0.5}
-    chosen = {"width": 8, "input": [64, 32], "terms": terms, "score_floor": 0.0, "pictures": "files"}
+    chosen = {"width": 8, "input": [64, 32], "terms": terms, "min_score": 0.0, "images": "files"}
     of_one = {"one": {"datasets": ["coco"], "teachers": ["tiny"]}}
     return params(distill={**chosen, "training": recipe}, students=of_one, **changed)
 
@@ -163,12 +168,12 @@ def test_students_and_looks_are_those_of_targets_on_disk(project, bucket):
     """A store that was copied there by hand is as good as one that was written there."""
 
     def outcome(changed: dict, store: str) -> list:
-        distill.run(changed, None, "cpu", say=lambda line: None)
+        distill.run(project_of(changed), None, "cpu", log=lambda line: None)
         said: list[str] = []
         inspect.info(store, said.append)
         inspect.verify(store, said.append)
-        stats.run(store, say=said.append)
-        show.run(changed, int(shown()[0].person[0]), out=Path("one.png"), say=lambda line: None)
+        stats.run(store, log=said.append)
+        show.run(project_of(changed), int(shown()[0].person[0]), out=Path("one.png"), log=lambda line: None)
         files = [Path("data/students/one/student.safetensors").read_bytes(), Path("one.png").read_bytes()]
         return [*files, *(line.replace(store, "STORE") for line in said)]
 
@@ -177,8 +182,8 @@ def test_students_and_looks_are_those_of_targets_on_disk(project, bucket):
     for name in tree(Path("data/targets/tiny")):
         bucket.objects[f"some/where/tiny/{name}"] = Path("data/targets/tiny", name).read_bytes()
     lines = taught()
-    assert lines[1] == f"{FAR}: complete" and ", 0 looked at now, " in lines[-1]
-    assert lines[2].startswith(f"{TRAIN}: nobody reads it any more, since params.yaml names {FAR} instead: delete it")
+    assert lines[1] == f"{FAR}: complete" and ", 0 processed now, " in lines[-1]
+    assert lines[2].startswith(f"{TRAIN}: no longer read, since params.yaml names {FAR} instead: delete it")
     TRAIN.rename("aside")
     Path("data/students").rename("students")
     assert outcome(student(targets=f"{ROOT_ADDRESS}/"), str(FAR)) == on_disk
@@ -187,7 +192,7 @@ def test_students_and_looks_are_those_of_targets_on_disk(project, bucket):
     assert said == [f"{FAR}: every file is what was written"], "the pointer in its place is followed"
 
 
-def test_damage_is_named_and_mended_where_it_is(project, bucket):
+def test_damage_is_named_and_repaired_where_it_is(project, bucket):
     taught()
     before = dict(bucket.objects)
     shard = "some/where/tiny/coco-train.zarr/heatmaps/c/1/0/0/0/0"
@@ -197,7 +202,7 @@ def test_damage_is_named_and_mended_where_it_is(project, bucket):
     assert refusal(inspect.verify, str(FAR), said.append) == f"{FAR}: 1 problem: {again}"
     assert said == [f"{FAR}: heatmaps/c/1/0/0/0/0: damaged"]
     assert f"{FAR}: heatmaps/c/1/0/0/0/0: damaged: " in refusal(
-        distill.run, student(targets=ROOT_ADDRESS), None, "cpu", say=lambda line: None
+        distill.run, project_of(student(targets=ROOT_ADDRESS)), None, "cpu", log=lambda line: None
     )
     bucket.asked.clear()
     assert taught()[1] == f"{FAR}: repaired: heatmaps/c/1/0/0/0/0: damaged"
@@ -216,7 +221,7 @@ def test_a_pointer_that_does_not_fit_is_refused(project, bucket):
     again = "`pipeline teach --teacher tiny`"
 
     def opened(changed: dict = REMOTE) -> str:
-        return refusal(open_store, changed, "tiny", "coco", "train", *shown())
+        return refusal(open_target_store, project_of(changed), "tiny", "coco", "train", *shown())
 
     kept = POINTER.read_text()
     assert opened(params()) == f"{TRAIN}: no such target store: run {again}"
@@ -232,9 +237,9 @@ def test_a_pointer_that_does_not_fit_is_refused(project, bucket):
     assert opened().startswith(f"{FAR}: was made from another file of the teacher than there is now: ")
     taught()
     POINTER.write_text(kept)
-    said = f"{FAR}: holds other targets than {POINTER} says: run `dvc pull`, or "
-    assert opened() == f"{said}{again} to make them anew"
-    assert refusal(inspect.info, TRAIN) == f"{said}`pipeline teach --teacher NAME` to make them anew"
+    said = f"{FAR}: holds other targets than {POINTER} names: run `dvc pull`, or "
+    assert opened() == f"{said}{again} to make them again"
+    assert refusal(inspect.info, TRAIN) == f"{said}`pipeline teach --teacher NAME` to make them again"
     taught(params())
     assert not POINTER.exists(), "what says that targets are elsewhere goes where they are here"
 
@@ -263,7 +268,9 @@ def test_a_server_that_is_gone_is_one_line(project, monkeypatch):
         store = open_targets(FAR, "again")
     for run in (taught, lambda: store.read(slice(0, 16)), lambda: inspect.verify(str(FAR))):
         assert f"{FAR}: cannot be used (" in (line := refusal(run)) and "HTTP error: error sending request" in line
-    assert refusal(distill.run, student(targets=ROOT_ADDRESS), None, "cpu").startswith(f"{FAR}: cannot be used (")
+    assert refusal(distill.run, project_of(student(targets=ROOT_ADDRESS)), None, "cpu").startswith(
+        f"{FAR}: cannot be used ("
+    )
 
 
 def test_a_dry_run_asks_for_no_disk_and_writes_nothing(project, bucket, monkeypatch):

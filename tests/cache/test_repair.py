@@ -1,4 +1,4 @@
-"""`verify` names what is wrong with a finished store, and the next run mends that and nothing else."""
+"""`verify_store` names what is wrong with a finished store, and the next run repairs that and nothing else."""
 
 import shutil
 from dataclasses import replace
@@ -7,10 +7,10 @@ import pytest
 
 from cache.layout import metadata_documents
 from cache.manifest import Problem
-from cache.reader import verify
+from cache.reader import verify_store
 from cache.targets import open_targets
 from cache.writer import open_for_writing
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from tests.cache.stores import LAYOUT, SEPARATE, fingerprint, write
 from tests.fixtures import flip_bit, tree
 
@@ -87,11 +87,11 @@ def much(path):
 @pytest.mark.parametrize(
     "spoil", [flip, cut_short, remove, swap, copy_over, foreign, array_metadata, group_metadata, metadata_gone, much]
 )
-def test_damage_is_named_and_only_its_boundaries_are_rebuilt(path, spoil):
+def test_damage_is_named_and_only_its_shards_are_rebuilt(path, spoil):
     before = tree(path)
     lines, pending = spoil(path)
     times = {file: (path / file).stat().st_mtime_ns for file in before if (path / file).exists()}
-    assert sorted(map(str, verify(path))) == sorted(lines)
+    assert sorted(map(str, verify_store(path))) == sorted(lines)
     plan = open_for_writing(path, LAYOUT, fingerprint())
     assert plan.pending == pending
     assert plan.reason.startswith("repaired: ") and all(
@@ -99,9 +99,9 @@ def test_damage_is_named_and_only_its_boundaries_are_rebuilt(path, spoil):
     )
     assert write(path).startswith("resumed" if pending or lines else "complete")
     assert tree(path) == before
-    assert verify(path) == []
+    assert verify_store(path) == []
     rewritten = {file for b in pending for file in LAYOUT.shard_files(b)} | {line.split(":")[0] for line in lines}
-    # Manifest and metadata are written anew on resuming, with the bytes they had; no other boundary's data is.
+    # Manifest and metadata are written again on resuming, with the bytes they had; no other shard's data is.
     data = set(LAYOUT.files) - rewritten
     assert {file: (path / file).stat().st_mtime_ns for file in data} == {file: times[file] for file in data}
 
@@ -113,7 +113,7 @@ def test_damaged_bins_are_named_and_rebuilt(tmp_path, axis):
     before = tree(path)
     shards = [SEPARATE.shard_files(b)[axis] for b in range(3)]
     flip_bit(path / shards[1])
-    assert list(map(str, verify(path))) == [f"{'xy'[axis]}/c/1/0/0/0: damaged"]
+    assert list(map(str, verify_store(path))) == [f"{'xy'[axis]}/c/1/0/0/0: damaged"]
     with pytest.raises(UserError, match=r"people 0-41 cannot be read .*: run `pipeline cache verify "):
         open_targets(path, "again").read(slice(0, 41))
     times = [(path / shard).stat().st_mtime_ns for shard in shards]
@@ -137,7 +137,7 @@ def test_x_in_the_place_of_y_is_swapped(tmp_path):
     aside = x.read_bytes()
     x.write_bytes(y.read_bytes())
     y.write_bytes(aside)
-    assert sorted(map(str, verify(path))) == [
+    assert sorted(map(str, verify_store(path))) == [
         "x/c/0/0/0/0: swapped: holds the content of y/c/0/0/0/0",
         "y/c/0/0/0/0: swapped: holds the content of x/c/0/0/0/0",
     ]
@@ -175,21 +175,21 @@ def test_a_repair_that_was_killed_does_not_bless_a_swapped_shard(path, monkeypat
 
 
 def test_unfinished_is_one_problem(tmp_path):
-    write(tmp_path / "b.zarr", boundaries=[0])
-    assert verify(tmp_path / "b.zarr") == [Problem("manifest.json", "missing: the store is not finished")]
+    write(tmp_path / "b.zarr", shards=[0])
+    assert verify_store(tmp_path / "b.zarr") == [Problem("manifest.json", "missing: the store is not finished")]
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "null", "{}", '{"fingerprint": 1, "files": 2, "digest": 3}', "[" * 20000, "\xff"],
 )
-def test_a_damaged_manifest_is_refused_and_made_anew(path, text):
+def test_a_damaged_manifest_is_refused_and_rebuilt(path, text):
     before = tree(path)
     (path / "manifest.json").write_bytes(text.encode("latin-1"))
-    assert verify(path) == [Problem("manifest.json", "damaged")]
+    assert verify_store(path) == [Problem("manifest.json", "damaged")]
     with pytest.raises(UserError, match="its manifest is damaged: run `again`"):
         open_targets(path, "again")
-    assert write(path) == "resumed: 3 of 3 boundaries were done"
+    assert write(path) == "resumed: 3 of 3 shards were done"
     assert tree(path) == before
 
 
@@ -197,10 +197,10 @@ def test_a_manifest_edited_by_hand_is_damaged(path):
     """Its own digest covers fingerprint and files, so a file and its entry can't be changed together."""
     text = (path / "manifest.json").read_text()
     (path / "manifest.json").write_text(text.replace('"a' + "a" * 63, '"c' + "a" * 63))
-    assert verify(path) == [Problem("manifest.json", "damaged")]
+    assert verify_store(path) == [Problem("manifest.json", "damaged")]
 
 
-def test_a_manifest_of_another_run_makes_the_store_anew(path, tmp_path):
+def test_a_manifest_of_another_run_rebuilds_the_store(path, tmp_path):
     before = tree(path)
     write(tmp_path / "b.zarr", teacher="c" * 64)
     (tmp_path / "b.zarr/manifest.json").replace(path / "manifest.json")

@@ -1,14 +1,14 @@
-"""A killed run resumes at the first unfinished boundary and yields the bytes of an undisturbed one."""
+"""A killed run resumes at the first unfinished shard and yields the bytes of an undisturbed one."""
 
 import numpy as np
 import pytest
 
 from cache.layout import metadata_documents
-from cache.reader import verify
+from cache.reader import verify_store
 from cache.targets import open_targets
-from cache.writer import open_for_writing, write_boundary
-from pipeline.errors import UserError
-from pipeline.files import write_atomically
+from cache.writer import open_for_writing, write_shard
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_atomically
 from tests.cache.stores import IDS, LAYOUT, content, fingerprint, write
 from tests.fixtures import flip_bit, tree
 
@@ -22,12 +22,12 @@ def undisturbed(tmp_path):
 @pytest.mark.parametrize("written", [[], [0], [0, 1], [0, 1, 2], [1]])
 def test_goes_on_where_it_stopped(tmp_path, undisturbed, written):
     path = tmp_path / "a.zarr"
-    write(path, boundaries=written)
+    write(path, shards=written)
     with pytest.raises(UserError, match="it is not finished: run `again`"):
         open_targets(path, "again")
     plan = open_for_writing(path, LAYOUT, fingerprint())
     assert plan.pending == [b for b in range(3) if b not in written]
-    assert plan.reason == f"resumed: {len(written)} of 3 boundaries were done"
+    assert plan.reason == f"resumed: {len(written)} of 3 shards were done"
     write(path)
     assert tree(path) == undisturbed
 
@@ -66,9 +66,9 @@ def done_cut_short(path):
     "spoil",
     [without_done, shard_missing, shard_cut_short, shard_empty, small_array_cut_short, bit_flipped, done_cut_short],
 )
-def test_a_boundary_that_is_not_whole_is_redone(tmp_path, undisturbed, spoil):
+def test_a_shard_that_is_not_whole_is_redone(tmp_path, undisturbed, spoil):
     path = tmp_path / "a.zarr"
-    write(path, boundaries=[0, 1])
+    write(path, shards=[0, 1])
     spoil(path)
     assert open_for_writing(path, LAYOUT, fingerprint()).pending == [1, 2]
     write(path)
@@ -78,8 +78,8 @@ def test_a_boundary_that_is_not_whole_is_redone(tmp_path, undisturbed, spoil):
 def test_data_without_done_is_replaced_not_trusted(tmp_path, undisturbed):
     """The killed writer had written other bytes than it should have: nothing of them stays."""
     path = tmp_path / "a.zarr"
-    write(path, boundaries=[0])
-    write_boundary(path, LAYOUT, 1, content(slice(17, 33)).arrays)
+    write(path, shards=[0])
+    write_shard(path, LAYOUT, 1, content(slice(17, 33)).arrays)
     (path / "done/c/1").unlink()
     write(path)
     assert tree(path) == undisturbed
@@ -87,12 +87,12 @@ def test_data_without_done_is_replaced_not_trusted(tmp_path, undisturbed):
 
 def test_files_that_a_killed_writer_had_not_renamed_are_removed(tmp_path, undisturbed):
     path = tmp_path / "a.zarr"
-    write(path, boundaries=[0])
+    write(path, shards=[0])
     for left in ("heatmaps/c/1/0/0/0/0.2b5c.partial", "zarr.json.partial", "done/c/1.77.partial"):
         (path / left).parent.mkdir(parents=True, exist_ok=True)
         (path / left).write_bytes(b"half")
     write(path)
-    assert verify(path) == []
+    assert verify_store(path) == []
     assert tree(path) == undisturbed
 
 
@@ -116,10 +116,10 @@ def test_a_complete_store_stays_as_it_is(tmp_path):
     assert {file: (path / file).stat().st_mtime_ns for file in tree(path)} == before
 
 
-@pytest.mark.parametrize("boundaries", [None, [0, 1]], ids=["finished", "unfinished"])
-def test_another_fingerprint_rebuilds_and_says_what_changed(tmp_path, undisturbed, boundaries):
+@pytest.mark.parametrize("shards", [None, [0, 1]], ids=["finished", "unfinished"])
+def test_another_fingerprint_rebuilds_and_says_what_changed(tmp_path, undisturbed, shards):
     path = tmp_path / "a.zarr"
-    write(path, boundaries=boundaries, teacher="1f" * 32, precision="float16")
+    write(path, shards=shards, teacher="1f" * 32, precision="float16")
     reason = write(path)
     assert reason == "rebuilt: precision was float16, now null; teacher was 1f1f1f1f1f1f..., now aaaaaaaaaaaa..."
     assert tree(path) == undisturbed
@@ -134,6 +134,6 @@ def test_rebuilds_what_has_no_metadata(tmp_path, undisturbed):
 
 
 def test_rows_of_the_store_are_the_people(tmp_path):
-    write(tmp_path / "a.zarr", boundaries=[1])
+    write(tmp_path / "a.zarr", shards=[1])
     write(tmp_path / "a.zarr")
     np.testing.assert_array_equal(open_targets(tmp_path / "a.zarr", "again", IDS).read(slice(0, 41)).person, IDS)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import zarr
 
-from cache.manifest import read_manifest
+from cache.manifest import read_store_manifest
 from cache.reader import is_complete
 from cache.targets import TargetLayout, compressed_bytes, open_targets
-from cache.writer import finish, open_for_writing, write_boundary
-from pipeline.errors import UserError
+from cache.writer import finish, open_for_writing, write_shard
+from pipeline.common.errors import UserError
 from pipeline.targets.block import TargetBlock
 from tests.cache.stores import IDS, LAYOUT, SEPARATE, content, fingerprint, write
 
@@ -60,7 +60,7 @@ def one_view(block: TargetBlock, view: int) -> TargetBlock:
 @pytest.mark.parametrize(
     "rows",
     [slice(0, 41), slice(0, 16), slice(32, 41), slice(16, 17), slice(40, 41), slice(10, 35)],
-    ids=["all", "one boundary", "the short one", "its first row", "the last row", "across two borders"],
+    ids=["all", "one shard", "the short one", "its first row", "the last row", "across two borders"],
 )
 @pytest.mark.parametrize("view", [None, 0, 1])
 def test_read_gives_what_was_written(either, rows, view):
@@ -71,13 +71,13 @@ def test_read_gives_what_was_written(either, rows, view):
 
 @pytest.mark.parametrize("layout", [LAYOUT, SEPARATE], ids=["maps", "bins"])
 def test_every_chunk_of_a_shard_is_the_right_one(tmp_path, layout):
-    """Chunks of one view are read straight out of the shard, by their place in it; where 64 people do not divide a boundary, fewer."""
+    """Chunks of one view are read straight out of the shard, by their place in it; where 64 people do not divide a shard, fewer."""
     for chunk, people in ((64, 32), (16, 16)):
-        shards = replace(layout, boundary=32, chunk=chunk)
+        sharded = replace(layout, people_per_shard=32, chunk=chunk)
         path = tmp_path / f"{chunk}.zarr"
-        write(path, layout=shards)
+        write(path, layout=sharded)
         store = open_targets(path, AGAIN, IDS)
-        assert shards.at_once == people
+        assert sharded.people_per_chunk == people
         for start, view in itertools.product(range(0, 41, people), (0, 1)):
             rows = slice(start, min(start + people, 41))
             assert_equal(store.read(rows, view), one_view(content(rows, layout), view))
@@ -127,10 +127,10 @@ def test_maps_of_stored_heatmaps():
     np.testing.assert_allclose(maps, [[[[0, 0.1], [0.5, 0.4]]]], rtol=1e-6)
 
 
-def test_boundaries_of_the_layout():
-    assert LAYOUT.boundaries == 3
+def test_shards_of_the_layout():
+    assert LAYOUT.shards == 3
     assert [LAYOUT.rows(b) for b in range(3)] == [slice(0, 16), slice(16, 32), slice(32, 41)]
-    assert TargetLayout(32, 1, 1, 1, 1, boundary=16).boundaries == 2
+    assert TargetLayout(32, 1, 1, 1, 1, people_per_shard=16).shards == 2
     assert LAYOUT.shard_files(2) == [
         "heatmaps/c/2/0/0/0/0",
         "peak/c/2/0/0",
@@ -146,10 +146,10 @@ def test_boundaries_of_the_layout():
 def test_a_finished_store_has_exactly_the_files_of_its_manifest(either):
     layout, store = either
     files = {path.relative_to(store.path).as_posix() for path in store.path.rglob("*") if path.is_file()}
-    listed = set(read_manifest(store.path)["files"])
+    listed = set(read_store_manifest(store.path)["files"])
     assert files == listed | {"manifest.json"}
     count = 7 if layout.separate else 6
-    assert len(listed) == 1 + count + 3 * count, "zarr.json of the group and each array; a file of each per boundary"
+    assert len(listed) == 1 + count + 3 * count, "zarr.json of the group and each array; a file of each per shard"
 
 
 def test_every_array_says_its_unit(either):
@@ -168,23 +168,23 @@ def test_every_array_says_its_unit(either):
 )
 def test_stored_bytes_are_pinned(tmp_path, layout, pinned):
     write(tmp_path / "a.zarr", layout=layout)
-    files = read_manifest(tmp_path / "a.zarr")["files"]
+    files = read_store_manifest(tmp_path / "a.zarr")["files"]
     digest = hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
     assert (TargetLayout.VERSION, digest) == (3, pinned), (
         "the bytes of a store have changed for the same input: raise cache.layout.TargetLayout.VERSION and pin the new digest here"
     )
 
 
-def test_bytes_do_not_depend_on_the_order_of_boundaries(tmp_path):
+def test_bytes_do_not_depend_on_the_order_of_shards(tmp_path):
     write(tmp_path / "a.zarr")
-    write(tmp_path / "b.zarr", boundaries=[2, 0, 1])
+    write(tmp_path / "b.zarr", shards=[2, 0, 1])
     write(tmp_path / "b.zarr")
-    assert read_manifest(tmp_path / "a.zarr") == read_manifest(tmp_path / "b.zarr")
+    assert read_store_manifest(tmp_path / "a.zarr") == read_store_manifest(tmp_path / "b.zarr")
 
 
-def test_finish_wants_every_boundary(tmp_path):
-    write(tmp_path / "a.zarr", boundaries=[0, 2])
-    with pytest.raises(ValueError, match=r"boundaries \[1\] are not done"):
+def test_finish_wants_every_shard(tmp_path):
+    write(tmp_path / "a.zarr", shards=[0, 2])
+    with pytest.raises(ValueError, match=r"shards \[1\] are not done"):
         finish(tmp_path / "a.zarr", LAYOUT, fingerprint())
     assert not is_complete(tmp_path / "a.zarr")
 
@@ -192,7 +192,7 @@ def test_finish_wants_every_boundary(tmp_path):
 @pytest.mark.parametrize("separate", [False, True])
 def test_all_zero_people_are_written_too(tmp_path, separate):
     """A chunk of zeros equals the fill value; Zarr would leave it out unless told."""
-    layout = TargetLayout(people=5, views=1, keypoints=1, height=2, width=2, boundary=16, separate=separate)
+    layout = TargetLayout(people=5, views=1, keypoints=1, height=2, width=2, people_per_shard=16, separate=separate)
     path = tmp_path / "zero.zarr"
     zero = TargetBlock(
         np.arange(5),
@@ -202,21 +202,21 @@ def test_all_zero_people_are_written_too(tmp_path, separate):
         np.zeros((5, 1, 2, 3)),
     )
     open_for_writing(path, layout, fingerprint())
-    write_boundary(path, layout, 0, zero.arrays)
+    write_shard(path, layout, 0, zero.arrays)
     assert all((path / file).is_file() for file in layout.files)
 
 
-def test_boundaries_written_at_once_are_all_there(tmp_path):
-    """All zeros, which Zarr leaves out where a thread takes the setting from another; twice as many threads as boundaries of each store."""
-    layout = TargetLayout(people=64, views=1, keypoints=2, height=3, width=3, boundary=16)
+def test_shards_written_at_once_are_all_there(tmp_path):
+    """All zeros, which Zarr leaves out where a thread takes the setting from another; twice as many threads as shards of each store."""
+    layout = TargetLayout(people=64, views=1, keypoints=2, height=3, width=3, people_per_shard=16)
     zero = [np.zeros((16, 1, 2), np.float16)] * 2
     stores = [tmp_path / f"{n}.zarr" for n in range(8)]
 
-    def write_one(path, boundary):
+    def write_one(path, shard):
         block = TargetBlock(
             np.zeros(16, np.int64), {"heatmaps": np.zeros((16, 1, 2, 3, 3), np.uint8)}, *zero, np.zeros((16, 1, 2, 3))
         )
-        write_boundary(path, layout, boundary, block.arrays)
+        write_shard(path, layout, shard, block.arrays)
 
     for path in stores:
         open_for_writing(path, layout, fingerprint(layout))
@@ -229,26 +229,26 @@ def test_boundaries_written_at_once_are_all_there(tmp_path):
 
 def test_compressed_bytes_are_about_those_on_disk(store):
     """Within a factor of two: the shard adds an index, the estimate compresses 41 people as one instead of 16."""
-    shards = sum((store.path / file).stat().st_size for file in LAYOUT.files if file.startswith("heatmaps/"))
-    assert 0.5 < compressed_bytes(content(slice(0, 41)).levels) / shards < 1
+    stored = sum((store.path / file).stat().st_size for file in LAYOUT.files if file.startswith("heatmaps/"))
+    assert 0.5 < compressed_bytes(content(slice(0, 41)).levels) / stored < 1
 
 
 def test_compressed_bytes_of_bins_are_about_those_on_disk(tmp_path):
     """The same of 384 and 512 bins of noise, which does not compress: 896 bytes a keypoint, an index and 5 bytes a chunk."""
-    layout = TargetLayout(people=41, views=2, keypoints=3, height=512, width=384, boundary=16, separate=True)
+    layout = TargetLayout(people=41, views=2, keypoints=3, height=512, width=384, people_per_shard=16, separate=True)
     random, path = np.random.default_rng(0), tmp_path / "bins.zarr"
     levels = {name: random.integers(0, 256, (41, 2, 3, *tail), dtype=np.uint8) for name, tail in layout.targets.items()}
     small = [np.zeros((41, 2, 3), np.float16)] * 2
     open_for_writing(path, layout, fingerprint(layout))
-    for boundary in range(3):
-        rows = layout.rows(boundary)
+    for shard in range(3):
+        rows = layout.rows(shard)
         part = {name: values[rows] for name, values in levels.items()}
         block = TargetBlock(IDS[rows], part, *(values[rows] for values in small), np.zeros((41, 2, 2, 3))[rows])
-        write_boundary(path, layout, boundary, block.arrays)
-    shards = sum((path / file).stat().st_size for file in layout.files if file[:2] in ("x/", "y/"))
+        write_shard(path, layout, shard, block.arrays)
+    stored = sum((path / file).stat().st_size for file in layout.files if file[:2] in ("x/", "y/"))
     estimate = compressed_bytes(levels)
     assert estimate == pytest.approx(41 * 2 * 3 * 896, rel=0.001)
-    assert 0.99 < estimate / shards < 1
+    assert 0.99 < estimate / stored < 1
 
 
 def take_back_done(path):
@@ -264,7 +264,7 @@ def take_back_done(path):
         (lambda path: (path / "manifest.json").write_text("{}"), "its manifest is damaged"),
         (lambda path: (path / "zarr.json").unlink(), "not a readable target store"),
         (lambda path: (path / "zarr.json").write_text("[]"), "not a readable target store"),
-        (take_back_done, "not every boundary is done"),
+        (take_back_done, "not every shard is done"),
         (lambda path: (path / "done/c/1").unlink(), "done/c/1 is missing or empty"),
         (lambda path: (path / "heatmaps/c/1/0/0/0/0").write_bytes(b""), "heatmaps/c/1/0/0/0/0 is missing or empty"),
         (lambda path: (path / "peak/zarr.json").unlink(), "peak/zarr.json is missing or empty"),

@@ -1,4 +1,4 @@
-"""Input that looks wrong and is read all the same: what is said of it in docs/bad-input.md, and the command that reads it."""
+"""Unusual input that is read without an error: its description in docs/bad-input.md, and the command that reads it."""
 
 from dataclasses import dataclass
 
@@ -8,37 +8,49 @@ from tests.faults.table import PREPARE, TEACH, Change, after, drop, put, recoded
 
 @dataclass(frozen=True)
 class Accepted:
-    """One odd input, and what becomes of it."""
+    """One unusual input, and its effect."""
 
-    odd: str
+    unusual: str
     change: Change
     command: str
-    taken: str
+    effect: str
 
 
-TRAIN, PICTURE = "annotations/train.json", "pictures/00.jpg"
-UNTAUGHT = remove("data/targets")
+TRAIN, IMAGE = "annotations/train.json", "pictures/00.jpg"
+WITHOUT_STORES = remove("data/targets")
 
 ACCEPTED = (
-    Accepted("an annotation file in UTF-16", recoded(TRAIN, "utf-16"), PREPARE, "read as such"),
-    Accepted("an annotation file that begins with UTF-8's mark", recoded(TRAIN, "utf-8-sig"), PREPARE, "read as such"),
-    Accepted("params.yaml that begins with UTF-8's mark", recoded("params.yaml", "utf-8-sig"), PREPARE, "read as such"),
+    Accepted("an annotation file in UTF-16", recoded(TRAIN, "utf-16"), PREPARE, "read with that encoding"),
+    Accepted(
+        "an annotation file that begins with UTF-8's mark",
+        recoded(TRAIN, "utf-8-sig"),
+        PREPARE,
+        "read with that encoding",
+    ),
+    Accepted(
+        "params.yaml that begins with UTF-8's mark",
+        recoded("params.yaml", "utf-8-sig"),
+        PREPARE,
+        "read with that encoding",
+    ),
     Accepted(
         "some boxes of zero or negative size",
         boxes_of([10, 10, 30, 30], [10, 10, -5, 20], [10, 10, 0, 20]),
         PREPARE,
-        "these people stay in the table and nobody learns from them",
+        "these people stay in the table and are not learned from",
     ),
-    Accepted("a box that leaves the picture", boxes_of([-30, -30, 500, 500]), PREPARE, "what is outside is grey"),
+    Accepted("a box that leaves the image", boxes_of([-30, -30, 500, 500]), PREPARE, "what is outside is black"),
     Accepted("an annotation without `area`", drop(TRAIN, "annotations", 0, "area"), PREPARE, "its box's area counts"),
     Accepted("an annotation without `iscrowd`", drop(TRAIN, "annotations", 0, "iscrowd"), PREPARE, "no crowd"),
     Accepted("a person without `keypoints`", drop(TRAIN, "annotations", 0, "keypoints"), PREPARE, "not in use"),
     Accepted("an id written 5.0", put(TRAIN, "annotations", 5, "id", 5.0), PREPARE, "5"),
-    Accepted("a key that no format has", put(TRAIN, "annotations", 0, "mood", "fine"), PREPARE, "passed over"),
-    Accepted("a CMYK picture", after(UNTAUGHT, write(PICTURE, pillow("JPEG", "CMYK"))), TEACH, "turned to RGB"),
-    Accepted("a grey picture", after(UNTAUGHT, write(PICTURE, pillow("JPEG", "L"))), TEACH, "turned to RGB"),
-    Accepted("a picture with alpha", after(UNTAUGHT, write(PICTURE, pillow("PNG", "RGBA"))), TEACH, "alpha left out"),
-    Accepted("an animated GIF", after(UNTAUGHT, write(PICTURE, pillow("GIF", "P", 3))), TEACH, "its first frame"),
-    Accepted("an animated PNG", after(UNTAUGHT, write(PICTURE, pillow("PNG", "RGB", 3))), TEACH, "its first frame"),
-    Accepted("a PNG called .jpg", after(UNTAUGHT, write(PICTURE, pillow("PNG", "RGB"))), TEACH, "its bytes decide"),
+    Accepted("a key that no format has", put(TRAIN, "annotations", 0, "mood", "fine"), PREPARE, "ignored"),
+    Accepted("a CMYK image", after(WITHOUT_STORES, write(IMAGE, pillow("JPEG", "CMYK"))), TEACH, "converted to RGB"),
+    Accepted("a grey image", after(WITHOUT_STORES, write(IMAGE, pillow("JPEG", "L"))), TEACH, "converted to RGB"),
+    Accepted(
+        "an image with alpha", after(WITHOUT_STORES, write(IMAGE, pillow("PNG", "RGBA"))), TEACH, "alpha is ignored"
+    ),
+    Accepted("an animated GIF", after(WITHOUT_STORES, write(IMAGE, pillow("GIF", "P", 3))), TEACH, "its first frame"),
+    Accepted("an animated PNG", after(WITHOUT_STORES, write(IMAGE, pillow("PNG", "RGB", 3))), TEACH, "its first frame"),
+    Accepted("a PNG called .jpg", after(WITHOUT_STORES, write(IMAGE, pillow("PNG", "RGB"))), TEACH, "its bytes decide"),
 )

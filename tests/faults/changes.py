@@ -17,7 +17,7 @@ import onnx
 
 from tests.faults import readers
 from tests.faults.table import Change
-from tests.fixtures import PICTURE_WH, save_teacher
+from tests.fixtures import IMAGE_WH, save_teacher
 
 
 def boxes_of(*boxes: list[float]) -> Change:
@@ -70,20 +70,20 @@ def copied(source: str, target: str) -> Change:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """A grey picture of that size."""
+    """Return a grey JPEG of that size."""
     done, data = cv2.imencode(".jpg", np.full((height, width, 3), 99, np.uint8))
     assert done
     return bytes(data.tobytes())
 
 
 def pillow(kind: str, mode: str, frames: int = 1) -> Callable[[], bytes]:
-    """A picture of the project's size as Pillow writes it, of so many frames."""
+    """Return a function that makes an image of the project's size with Pillow, of that many frames."""
 
     def made() -> bytes:
         from PIL import Image
 
         stream, random = io.BytesIO(), np.random.default_rng(0)
-        width, height = PICTURE_WH
+        width, height = IMAGE_WH
         noise = random.integers(0, 256, (frames, height // 8, width // 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
         each = [Image.fromarray(one).convert(mode) for one in noise]
         more = {"save_all": True, "append_images": each[1:]} if frames > 1 else {}
@@ -185,7 +185,7 @@ def tar_of(name: str, link: str = "", length: int | None = None) -> Callable[[],
 
 
 def box_of(box: Any) -> str:
-    """A COCO file of one picture with one person in that box."""
+    """Return a COCO file of one image with one person in that box."""
     person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": box}
     return json.dumps(
         {

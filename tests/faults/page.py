@@ -10,57 +10,58 @@ from tests.faults.table import Row
 PAGE = ROOT / "docs/bad-input.md"
 
 SECTIONS: dict[str, tuple[Row, ...]] = {
-    "Annotations and the pictures they name": rows_annotations.ROWS,
-    "params.yaml, teachers, pictures, tables": rows_settings.ROWS,
-    "Stores, students, predictions, checkpoints, your own pictures, archives": rows_results.ROWS,
+    "Annotations and the images they name": rows_annotations.ROWS,
+    "params.yaml, teachers, images, tables": rows_settings.ROWS,
+    "Stores, students, predictions, checkpoints, your own images, archives": rows_results.ROWS,
 }
 
-HEAD = """# Bad input: what is wrong, who notices, what is said, what to do
+HEAD = """# Bad input: what is wrong, which command finds it, its error line, what to do
 
-Every row is a test (`tests/faults/test_bad_input.py`) that runs the command on a small project with that one thing wrong. It
-ends with exit code 1 and one line on stderr, the one shown here behind `error: `, and every file that was there before is as it
-was. What to do is the end of that line; where it is *in italics* the line ends before it. `--debug` shows the traceback.
+Every row is a test (`tests/faults/test_bad_input.py`) that runs the command on a small project with that one thing wrong. The
+command ends with exit code 1 and one line on stderr, printed here without its `error: `, and every file that existed before is
+unchanged. What to do is the end of that line; where it is *in italics* the line ends before it. `--debug` shows the traceback.
 
-No file is trusted: whatever is damaged in one, its reader reads it or says so (`tests/faults/test_any_damage.py`; a hundred times
-as many tries with `--hypothesis-profile thorough`). `python -m tests.fuzzing READER --seconds 900` goes on for longer, guided by the
-lines it reaches; it wants `pip install atheris`.
+No file is trusted: however it is damaged, its reader reads it or raises an error line (`tests/faults/test_any_damage.py`; a hundred
+times as many damaged files with `--hypothesis-profile thorough`). `python -m fuzzing READER --seconds 900` tries more, guided by
+the lines of code that it reaches; it needs `pip install atheris`.
 """
 
 NAMES = """
 ## Names and the shell
 
-Names of datasets, teachers, students and baselines stand in the commands of dvc.yaml, which DVC fills in and hands to a shell. Before
-each such command stands `pipeline validate`, a command of its own: it refuses a params.yaml with a name of anything but letters,
-digits, - and _, and DVC stops there. So does every other command of ours.
+DVC puts names of datasets, teachers, students and baselines into the commands of dvc.yaml and runs these in a shell. Before each of
+them it runs `pipeline validate`, which refuses a params.yaml with a name of anything but letters, digits, - and _, and DVC stops
+there. So does every other command of the pipeline.
 """
 
 LEFT = """
-## What nobody checks
+## Limits
 
-- Pictures other than JPEG and PNG are bounded by OpenCV's own limit of 2^30 pixels, 3 GB.
-- A teacher's ONNX file is run by ONNX Runtime in this process: a network that asks for all memory gets an error or is killed.
-- MATLAB files are walked through before SciPy parses them, and only numbers, texts, cells and structs are let in.
+- For images other than JPEG and PNG, OpenCV's own limit of 2^30 pixels, 3 GB, holds.
+- ONNX Runtime runs a teacher's file in this process: if a network needs all memory, ONNX Runtime raises an error or the process is
+  killed.
+- SciPy reads MATLAB files in a process of its own, with limits of memory and time (pipeline/datasets/matlab.py).
 """
 
 
 FIGURES = """
 ## Figures
 
-{rows} rows and {odd} oddities. Fuzzing and the tests of random damage, over 30 readers, 639,000 inputs in 14 minutes on a busy core: five
-ways to a traceback (numbers of 400 digits in a spec, a list for a category in a file of boxes, an archive of nothing, a place below zero
-in a zip file, a text in a people table that is no Unicode), all mended. Of 400 MATLAB files with one flipped bit 9 ended the process
-before SciPy's reader was guarded; of 240,000 damaged ones since, none.
+{rows} rows of bad input and {odd} of unusual input. Fuzzing and the tests of random damage ran 30 readers on 639,000 inputs in 14
+minutes on a busy core. They found five ways to a traceback, all fixed: numbers of 400 digits in a spec, a list as a category in a file
+of boxes, an empty archive, a negative position in a zip file, and text in a people table that is not Unicode. Of 400 MATLAB files with
+one flipped bit, 9 ended the process that read them: SciPy has a process of its own for them.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     parts = [HEAD]
     for title, rows in SECTIONS.items():
-        parts += [f"\n## {title}\n", "| wrong | `pipeline` | says | what to do |", "|---|---|---|---|"]
-        parts += [_line(row.wrong, f"`{row.command}`", _code(row.said), _next(row)) for row in rows]
-    parts += ["\n## Odd, and read all the same\n", "| odd | `pipeline` | taken |", "|---|---|---|"]
-    parts += [_line(each.odd, f"`{each.command}`", each.taken) for each in ACCEPTED]
+        parts += [f"\n## {title}\n", "| wrong | `pipeline` | error line | what to do |", "|---|---|---|---|"]
+        parts += [_line(row.wrong, f"`{row.command}`", _code(row.message), _remedy(row)) for row in rows]
+    parts += ["\n## Unusual input that is read\n", "| unusual | `pipeline` | effect |", "|---|---|---|"]
+    parts += [_line(row.unusual, f"`{row.command}`", row.effect) for row in ACCEPTED]
     return "\n".join([*parts, NAMES, LEFT.strip(), _figures()]) + "\n"
 
 
@@ -76,8 +77,8 @@ def _code(text: str) -> str:
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
-def _next(row: Row) -> str:
-    return row.next if row.printed else f"*{row.next}*"
+def _remedy(row: Row) -> str:
+    return row.remedy if row.printed else f"*{row.remedy}*"
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Reader:
 
 
 def coco() -> dict[str, Any]:
-    """Two pictures with two people each, a crowd and somebody without labels."""
+    """Two images with two people each, a crowd and somebody without labels."""
     return coco_document(2, 2)
 
 
@@ -52,7 +52,7 @@ def boxes() -> dict[str, Any]:
 
 
 def detections() -> list[dict[str, Any]]:
-    """Two boxes on the first picture."""
+    """Two boxes on the first image."""
     return [{"image_id": 0, "category_id": 1, "bbox": [5, 6, 30.5, 40], "score": score} for score in (0.25, 0.75)]
 
 
@@ -68,7 +68,7 @@ def fourteen(names: tuple[str, ...]) -> dict[str, Any]:
 
 def crowdpose() -> dict[str, Any]:
     """Two people of CrowdPose's keypoints."""
-    from pipeline.skeletons import CROWDPOSE14
+    from pipeline.pose.skeletons import CROWDPOSE14
 
     return fourteen(CROWDPOSE14.keypoints)
 
@@ -82,7 +82,7 @@ def halpe() -> dict[str, Any]:
 
 
 def aic_release() -> list[dict[str, Any]]:
-    """One picture of two people."""
+    """One image of two people."""
     people = {"human1": [5, 6, 45, 66], "human2": [1, 2, 30, 40]}
     keypoints = {name: [10, 20, 1] * 14 for name in people}
     return [{"image_id": "abc", "human_annotations": people, "keypoint_annotations": keypoints}]
@@ -119,7 +119,7 @@ def structs(rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def release(packed: bool = False) -> bytes:
-    """MPII's release of two pictures, the first with a person of three points."""
+    """MPII's release of two images, the first with a person of three points."""
     points = structs([{"x": 5.5 + k, "y": 6, "id": k, "is_visible": "1"} for k in range(3)])
     person = {
         "annopoints": {"point": points},
@@ -130,9 +130,9 @@ def release(packed: bool = False) -> bytes:
         "x2": 3,
         "y2": 4,
     }
-    pictures = [{"image": {"name": "a.jpg"}, "annorect": structs([person])}]
-    pictures.append({"image": {"name": "b.jpg"}, "annorect": np.zeros((0, 0))})
-    return saved({"RELEASE": {"annolist": structs(pictures), "img_train": np.array([[1, 0]], np.uint8)}}, packed)
+    images = [{"image": {"name": "a.jpg"}, "annorect": structs([person])}]
+    images.append({"image": {"name": "b.jpg"}, "annorect": np.zeros((0, 0))})
+    return saved({"RELEASE": {"annolist": structs(images), "img_train": np.array([[1, 0]], np.uint8)}}, packed)
 
 
 SHORT = [
@@ -169,10 +169,10 @@ def truth(packed: bool = False, **changes: Any) -> bytes:
     return saved({name: value for name, value in {**variables, **changes}.items() if value is not None}, packed)
 
 
-def packed_pictures(kind: str) -> bytes:
+def packed_images(kind: str) -> bytes:
     """A zip or tar archive of two files in a folder."""
     stream = io.BytesIO()
-    files = {"images/1.jpg": b"picture" * 9, "images/deep/2.jpg": b""}
+    files = {"images/1.jpg": b"image" * 9, "images/deep/2.jpg": b""}
     if kind == "zip":
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
@@ -206,18 +206,20 @@ def people_table() -> bytes:
 
 def views_table() -> bytes:
     """Two views of three people."""
-    from pipeline.views import draw_views, write_views
+    from pipeline.people.views import draw_views, write_views
     from tests.pipeline.examples import people
 
     return written(lambda path: write_views(draw_views(people(3), 2, 0), path))
 
 
 def manifest() -> bytes:
-    """Three pictures."""
-    from pipeline.people.manifest import Manifest, write_manifest
+    """A manifest of three images."""
+    from pipeline.people.image_manifest import ImageManifest, write_image_manifest
 
     names = np.array(["a.jpg", "b.jpg", "c.jpg"])
-    return written(lambda path: write_manifest(Manifest(names, np.arange(3), np.array(["0" * 64] * 3)), path))
+    return written(
+        lambda path: write_image_manifest(ImageManifest(names, np.arange(3), np.array(["0" * 64] * 3)), path)
+    )
 
 
 def checkpoint(older: bool = False) -> bytes:
@@ -259,36 +261,28 @@ def all_params() -> dict[str, Any]:
 
 def read_params(path: Path) -> None:
     """params.yaml and everything that stages make of it before they open another file."""
-    from stages.datasets import PrepareSettings, dataset_settings, unified
-    from stages.evaluation.results import EvaluateSettings
+    from stages.evaluate.results import EvaluateSettings
     from stages.fit import FitSettings
-    from stages.params import load_params, parse, settings
-    from stages.report import ReportSettings
+    from stages.project.datasets import PrepareSettings
+    from stages.project.project import load_project
+    from stages.report.run import ReportSettings
     from stages.sample import SampleSettings
-    from stages.student_settings import settings_of, student_spec
-    from stages.students import arms
-    from stages.teach import TeachSettings
-    from stages.teachers import listed_teachers, teacher_settings
-    from stages.training_settings import TrainingSettings
+    from stages.students.settings import settings_of, student_spec
+    from stages.teach.run import TeachSettings
 
-    values = load_params(path)
+    project = load_project(path)
     sections = {"prepare": PrepareSettings, "teach": TeachSettings, "fit": FitSettings, "evaluate": EvaluateSettings}
     for section, cls in {**sections, "report": ReportSettings, "sample": SampleSettings}.items():
-        settings(values, section, cls)
-    dataset_settings(values)
-    for name in listed_teachers(values):
-        teacher_settings(values, name)
-    unified(values)
-    for name, arm in arms(values).items():
-        chosen = settings_of(values, name, arm)
-        student_spec(values, chosen)
-        parse(chosen.training, "distill.training", TrainingSettings)
+        project.section(section, cls)
+    project.check()
+    for name, student in project.students.items():
+        student_spec(project, settings_of(project, name, student))
 
 
 def read_spec(path: Path) -> None:
     """A spec that stands in a JSON file."""
-    from pipeline.people.parse import read_json
-    from pipeline.spec import parse_spec
+    from pipeline.people.validation import read_json
+    from pipeline.pose.spec import parse_spec
 
     document = read_json(path)
     if isinstance(document, dict):
@@ -297,9 +291,9 @@ def read_spec(path: Path) -> None:
 
 def read_carried(path: Path) -> None:
     """An ONNX file that carries that text as its spec: as a proposal, and as a student's."""
-    from pipeline.errors import UserError
-    from pipeline.teachers.exported import exported_spec
-    from pipeline.teachers.proposal import propose
+    from pipeline.common.errors import UserError
+    from pipeline.inference.exported import exported_spec
+    from pipeline.teachers.spec_proposal import propose_spec
     from tests.fixtures import save_teacher
 
     text, onnx = path.read_bytes().decode("utf-8", "replace"), path.with_suffix(".onnx")
@@ -307,7 +301,7 @@ def read_carried(path: Path) -> None:
         onnx, metadata={"pose_fusion.spec": text, "pose_fusion.keypoints": text if text[:1] == "[" else '["a"]'}
     )
     refused = None
-    for read in (propose, exported_spec):
+    for read in (propose_spec, exported_spec):
         try:
             read(onnx)
         except UserError as error:
@@ -317,13 +311,13 @@ def read_carried(path: Path) -> None:
 
 
 def read_archive(path: Path) -> None:
-    """Looked through, then unpacked beside it."""
+    """List an archive's files, then unpack them beside it."""
     import shutil
 
-    from pipeline.archives import look_through, unpack
+    from stages.fetch.archives import list_files, unpack
 
     aside = path.with_suffix(".unpacked")
-    sizes = look_through(path, 1 << 20)
+    sizes = list_files(path, 1 << 20)
     try:
         unpack(path, {inside: aside / inside for inside in sizes})
     finally:
@@ -332,7 +326,7 @@ def read_archive(path: Path) -> None:
 
 def read_truth(path: Path) -> None:
     """MPII's truth file together with the people it is about."""
-    from pipeline.people.mpii import read_mpii_json
+    from pipeline.datasets.mpii import read_mpii_json
 
     people = path.with_suffix(".people")
     people.write_text(json.dumps(mpii()))
@@ -340,36 +334,36 @@ def read_truth(path: Path) -> None:
 
 
 def read_detected(path: Path) -> None:
-    """A list of detections beside a file that says which pictures there are."""
-    from pipeline.people.boxes import read_boxes
+    """A list of detections beside a file that says which images there are."""
+    from pipeline.datasets.boxes import read_boxes
 
-    pictures = path.with_suffix(".pictures")
-    pictures.write_text(json.dumps(coco()))
-    read_boxes(pictures, path)
+    images = path.with_suffix(".images")
+    images.write_text(json.dumps(coco()))
+    read_boxes(images, path)
 
 
 def readers() -> dict[str, Reader]:
     """By name. Imports happen here, so that the fuzzer can instrument them."""
+    from pipeline.datasets.aic import read_aic, read_aic_release
+    from pipeline.datasets.boxes import read_boxes
+    from pipeline.datasets.coco import read_coco, read_coco_images, read_detections
+    from pipeline.datasets.crowdpose import read_crowdpose
+    from pipeline.datasets.halpe import read_halpe
+    from pipeline.datasets.mpii import read_mpii_json
+    from pipeline.datasets.mpii_release import read_mpii_release
     from pipeline.detection.boxes import read_box_file
-    from pipeline.networks.checkpoint import read_state_dict
-    from pipeline.people.aic import read_aic, read_aic_release
-    from pipeline.people.boxes import read_boxes
-    from pipeline.people.coco import read_coco, read_coco_pictures, read_detections
-    from pipeline.people.crowdpose import read_crowdpose
-    from pipeline.people.halpe import read_halpe
-    from pipeline.people.manifest import read_manifest
-    from pipeline.people.mpii import read_mpii_json
-    from pipeline.people.mpii_release import read_mpii_release
+    from pipeline.metrics.prediction_files import read_coco_results, read_mpii_predictions
+    from pipeline.networks.checkpoint_reader import read_state_dict
+    from pipeline.people.image_manifest import read_image_manifest
     from pipeline.people.table import read_people
-    from pipeline.scores.predictions import read_mpii_predictions, read_results
-    from pipeline.skeletons import AIC14
-    from pipeline.teachers.proposal import propose
-    from pipeline.views import read_views
+    from pipeline.people.views import read_views
+    from pipeline.pose.skeletons import AIC14
+    from pipeline.teachers.spec_proposal import propose_spec
 
     warnings.simplefilter("ignore")
     return {
         "coco": Reader(read_coco, coco),
-        "coco pictures": Reader(read_coco_pictures, coco),
+        "coco images": Reader(read_coco_images, coco),
         "coco detections": Reader(read_detections, detections),
         "halpe": Reader(read_halpe, halpe),
         "aic": Reader(read_aic, lambda: fourteen(AIC14.keypoints)),
@@ -379,7 +373,7 @@ def readers() -> dict[str, Reader]:
         "boxes detected": Reader(read_detected, detections),
         "box file": Reader(read_box_file, boxes),
         "box file of detections": Reader(read_box_file, detections),
-        "results": Reader(read_results, results),
+        "results": Reader(read_coco_results, results),
         "mpii": Reader(read_mpii_json, mpii),
         "mpii truth": Reader(read_truth, truth, "bytes", ".mat"),
         "mpii truth packed": Reader(read_truth, lambda: truth(True), "bytes", ".mat"),
@@ -391,13 +385,13 @@ def readers() -> dict[str, Reader]:
         "params": Reader(read_params, all_params, "yaml", ".yaml"),
         "spec": Reader(read_spec, spec_values),
         "carried spec": Reader(read_carried, spec_values),
-        "onnx": Reader(propose, network, "bytes", ".onnx"),
+        "onnx": Reader(propose_spec, network, "bytes", ".onnx"),
         "people": Reader(read_people, people_table, "bytes", ".parquet"),
         "views": Reader(read_views, views_table, "bytes", ".parquet"),
-        "pictures": Reader(read_manifest, manifest, "bytes", ".parquet"),
+        "images": Reader(read_image_manifest, manifest, "bytes", ".parquet"),
         "checkpoint": Reader(read_state_dict, checkpoint, "bytes", ".pth"),
         "older checkpoint": Reader(read_state_dict, lambda: checkpoint(True), "bytes", ".pth"),
-        "zip": Reader(read_archive, lambda: packed_pictures("zip"), "bytes", ".zip"),
-        "tar": Reader(read_archive, lambda: packed_pictures("tar"), "bytes", ".tar"),
-        "tar.gz": Reader(read_archive, lambda: packed_pictures("tar.gz"), "bytes", ".tar.gz"),
+        "zip": Reader(read_archive, lambda: packed_images("zip"), "bytes", ".zip"),
+        "tar": Reader(read_archive, lambda: packed_images("tar"), "bytes", ".tar"),
+        "tar.gz": Reader(read_archive, lambda: packed_images("tar.gz"), "bytes", ".tar.gz"),
     }

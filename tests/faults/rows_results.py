@@ -1,4 +1,4 @@
-"""Rows of the table of bad input: stores, students, predictions, checkpoints, a user's own pictures, archives."""
+"""Rows of the table of bad input: stores, students, predictions, checkpoints, a user's own images, archives."""
 
 # ruff: noqa: E501 (what is printed is one line)
 
@@ -73,7 +73,7 @@ ROWS = (
         write_params(),
         "distill --student two --device cpu",
         "params.yaml: unknown student `two`: expected one of one, alone",
-        "mend params.yaml",
+        "correct params.yaml",
         printed=False,
     ),
     Row(
@@ -88,7 +88,7 @@ ROWS = (
         write_params(distill__training={"steps": 0}),
         DISTILL,
         "params.yaml: distill.training.steps: Input should be greater than or equal to 2, found 0",
-        "mend params.yaml",
+        "correct params.yaml",
         printed=False,
     ),
     Row(
@@ -103,12 +103,12 @@ ROWS = (
         write_params(distill__terms={"truth": 1}),
         DISTILL,
         "params.yaml: distill.terms.tiny: expected a weight of at least 0, found None",
-        "mend params.yaml",
+        "correct params.yaml",
         printed=False,
     ),
     Row(
         "crops that nobody made",
-        write_params(distill__pictures="crops"),
+        write_params(distill__images="crops"),
         DISTILL,
         "data/crops/coco.zarr: no such crop store",
         "run `pipeline crops`",
@@ -118,7 +118,7 @@ ROWS = (
         write_params(crops={"quality": 20}),
         "crops",
         "params.yaml: crops.quality: Input should be greater than or equal to 50, found 20",
-        "mend params.yaml",
+        "correct params.yaml",
         printed=False,
     ),
     Row(
@@ -126,7 +126,7 @@ ROWS = (
         write_params(targets="ftp://bucket/prefix"),
         TEACH,
         "params.yaml: targets: expected data/targets or an address like s3://bucket/prefix, found 'ftp://bucket/prefix'",
-        "mend params.yaml",
+        "correct params.yaml",
         printed=False,
     ),
     Row(
@@ -134,7 +134,7 @@ ROWS = (
         write_params(distill__input=[64, 30]),
         DISTILL,
         "params.yaml: distill.input: expected multiples of 32, found [64, 30]",
-        "mend params.yaml",
+        "correct params.yaml",
         printed=False,
     ),
     Row(
@@ -142,7 +142,7 @@ ROWS = (
         write_params(distill__network="rtmpose-t", distill__start="gone.pth"),
         DISTILL,
         "params.yaml: distill.start: gone.pth is missing",
-        "run `pipeline teacher fetch cspnext-t`, which says its path",
+        "run `pipeline teacher fetch cspnext-t`, which prints its path",
     ),
     Row(
         "a student that is not trained",
@@ -162,7 +162,7 @@ ROWS = (
         "a student with a damaged description",
         cut("data/students/one/student.json", 0.5),
         "export --student one",
-        "data/students/one: not a readable student (Expecting ',' delimiter: line 32 column 13 (char 389))",
+        "data/students/one: not a readable student (Unterminated string starting at: line 33 column 3 (char 393))",
         "run `pipeline distill --student one`",
     ),
     Row(
@@ -213,10 +213,10 @@ ROWS = (
         printed=False,
     ),
     Row(
-        "predictions on other pictures",
+        "predictions on other images",
         write("theirs.json", poses(image_id=999)),
         "evaluate --predictions theirs.json --data coco:validation",
-        "theirs.json: expected poses on the pictures of annotations/train.json, found image_id 999",
+        "theirs.json: expected poses on the images of annotations/train.json, found image_id 999",
         "mend the file, or name another",
         printed=False,
     ),
@@ -279,17 +279,17 @@ ROWS = (
         printed=False,
     ),
     Row(
-        "pictures that are not there",
+        "images that are not there",
         write_params(),
         "predict nowhere " + STUDENT,
-        "nowhere: expected a picture or a video, found none",
+        "nowhere: expected an image or a video, found none",
         "name other paths",
     ),
     Row(
-        "only unreadable pictures",
+        "only unreadable images",
         write("mine/a.jpg", "hello"),
         "predict mine " + STUDENT,
-        "mine: expected readable pictures, found none among 1: nothing is written",
+        "mine: expected readable images, found none among 1: nothing is written",
         "mend the file, or name another",
         printed=False,
     ),
@@ -297,7 +297,7 @@ ROWS = (
         "only a video that is none",
         write("mine/clip.mp4", "hello"),
         "predict mine " + STUDENT,
-        "mine: expected a picture or a video, found none",
+        "mine: expected an image or a video, found none",
         "name other paths",
     ),
     Row(
@@ -309,10 +309,10 @@ ROWS = (
         printed=False,
     ),
     Row(
-        "boxes of other pictures",
+        "boxes of other images",
         write("boxes.json", box_of([1, 2, 3, 4]).replace("00.jpg", "zz.jpg")),
         "predict pictures --boxes boxes.json " + STUDENT,
-        "boxes.json: expected boxes of the pictures given, found file names like 'zz.jpg' and none that is '00.jpg' or another: a picture's path has to end with its file name there",
+        "boxes.json: expected boxes of the images given, found file names like 'zz.jpg' and none that is '00.jpg' or another: an image's path has to end with its file name there",
         "mend the file, or name another",
         printed=False,
     ),
@@ -342,8 +342,8 @@ ROWS = (
         "a student that is a teacher",
         write_params(),
         "predict pictures --student tiny.onnx",
-        "tiny.onnx: expected a student of ours, which carries its spec and its keypoints' names, found an ONNX file without",
-        "`pipeline export` writes such a file; somebody else's network can be a teacher, see `pipeline teacher spec tiny.onnx`",
+        "tiny.onnx: expected an exported student, which carries its spec and its keypoints' names, found an ONNX file without",
+        "`pipeline export` writes such a file; another network can be a teacher, see `pipeline teacher spec tiny.onnx`",
     ),
     Row(
         "a folder to write to that holds other files",
@@ -363,14 +363,14 @@ ROWS = (
         "an archive with an absolute name",
         write(ARCHIVE, tar_of("/mpii_train.json")),
         "data fetch mpii",
-        "data/downloads/mpii_annotations.tar: refused, nothing was unpacked: '/mpii_train.json' is an absolute path or one of another system",
+        "data/downloads/mpii_annotations.tar: refused, nothing was unpacked: '/mpii_train.json' leads out of the folder",
         "get the archive from its maker",
     ),
     Row(
         "an archive with a link",
         write(ARCHIVE, tar_of("mpii_train.json", link="/etc/passwd")),
         "data fetch mpii",
-        "data/downloads/mpii_annotations.tar: refused, nothing was unpacked: 'mpii_train.json' is a symbolic link",
+        "data/downloads/mpii_annotations.tar: refused, nothing was unpacked: 'mpii_train.json' is a link, a device or another special file",
         "get the archive from its maker",
     ),
     Row(

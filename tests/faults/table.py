@@ -1,18 +1,20 @@
-"""What a row of the table of bad input is, and the project that every row damages a copy of."""
+"""The rows of the table of bad input: what they consist of, and the project of which each damages a copy."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stages.project.project import project_of
 from tests.faults import readers
-from tests.fixtures import make_project, params, write_picture
+from tests.fixtures import make_project, params, write_image
 
 Change = Callable[[Path], object]
-"""What is done to a project folder, which is the current one too."""
+"""A change of a project folder, which is the current folder too."""
 
 
 @dataclass(frozen=True)
@@ -20,21 +22,21 @@ class Row:
     """One bad input."""
 
     wrong: str
-    """In words, for the page."""
+    """What is wrong, in words for the page."""
     change: Change
     command: str
-    """Behind `pipeline`; it is the one that notices."""
-    said: str
-    """The line on stderr after `error: `, up to what to do."""
-    next: str
-    """What to do."""
+    """The command, without `pipeline`, that finds the error."""
+    message: str
+    """The line on stderr after `error: `, up to the remedy."""
+    remedy: str
+    """What the user has to do."""
     printed: bool = True
-    """Does the line end with that? Where it names a key of params.yaml or one file and nothing else, it needs no more."""
+    """Whether the line ends with the remedy. It does not if it names a key of params.yaml or one file, which is enough."""
 
     @property
     def line(self) -> str:
-        """All of it."""
-        return f"error: {self.said}: {self.next}" if self.printed else f"error: {self.said}"
+        """The whole line."""
+        return f"error: {self.message}: {self.remedy}" if self.printed else f"error: {self.message}"
 
 
 ANNOTATIONS = Path("annotations")
@@ -49,19 +51,18 @@ OTHERS = {
     "aic": ("aic-release", "aic.json", "ap"),
     "crowdpose": ("crowdpose", "crowdpose.json", "ap"),
 }
-"""Datasets beside `coco`: format, file and score. They are not prepared."""
-
+"""Format, file and score of the datasets beside `coco`. They are not prepared."""
 
 BOXES = {
     "format": "boxes",
     "annotations": "annotations",
     "train": {"file": "train.json", "images": "pictures", "detections": "detections.json"},
 }
-"""One more, of rows of its own."""
+"""A dataset of boxes, for the rows about them."""
 
 
 def project_params(**changes: Any) -> dict[str, Any]:
-    """The parameters of the project, with values replaced as in tests.fixtures.params."""
+    """Return the project's params.yaml as a mapping, with values replaced as in tests.fixtures.params."""
     datasets = {
         name: {
             "format": form,
@@ -71,7 +72,7 @@ def project_params(**changes: Any) -> dict[str, Any]:
         }
         for name, (form, file, score) in OTHERS.items()
     }
-    found = params(
+    changed = params(
         students={"one": {"datasets": ["coco"], "teachers": ["tiny"]}},
         baselines={"alone": {"datasets": ["coco"]}},
         distill={
@@ -81,24 +82,24 @@ def project_params(**changes: Any) -> dict[str, Any]:
             "training": {"steps": 2, "batch": 2},
         },
     )
-    found["datasets"] |= datasets
+    changed["datasets"] |= datasets
     for path, value in changes.items():
         *inner, last = path.split("__")
-        place = found
+        place = changed
         for key in inner:
             place = place.setdefault(key, {})
         place[last] = value
-    return found
+    return changed
 
 
 def make(folder: Path) -> None:
-    """The project: `coco` prepared and taught, a student that has learned nothing, files of every other format."""
-    from pipeline.networks.build import Student, build, save_student
-    from stages import prepare, teach
-    from stages.student_settings import network_settings, settings_of, student_spec
-    from stages.students import arm_named
+    """Make the project: `coco` with tables and stores, an untrained student, and files of every other format."""
+    from pipeline.networks.build import Student, build_network, save_student
+    from stages import prepare
+    from stages.students.settings import network_settings, settings_of, student_spec
+    from stages.teach import run as teach
 
-    make_project(folder, pictures=4, people=4)
+    make_project(folder, images=4, people=4)
     write_params()(folder)
     files = {
         "mpii.json": json.dumps(readers.mpii()).encode(),
@@ -112,49 +113,48 @@ def make(folder: Path) -> None:
     for name, content in files.items():
         (folder / ANNOTATIONS / name).write_bytes(content)
     for name in ("p.jpg", "q.jpg", "a.jpg", "b.jpg", "abc.jpg"):
-        write_picture(folder / "pictures" / name, name)
-    silent = {"say": lambda line: None}
-    prepare.run(project_params(), "coco", **silent)
-    teach.run(project_params(), "tiny", "cpu", **silent)
-    name, arm = arm_named(project_params(), "one")
-    chosen = settings_of(project_params(), name, arm)
-    network, spec = network_settings(chosen), student_spec(project_params(), chosen)
-    (folder / "data/students/one").mkdir(parents=True)
-    save_student(Student(build(network, spec).eval(), network, spec), folder / "data/students/one", {"arm": vars(arm)})
+        write_image(folder / "pictures" / name, name)
+    project = project_of(project_params())
+    prepare.run(project, "coco", log=lambda line: None)
+    teach.run(project, "tiny", "cpu", log=lambda line: None)
+    name, student = project.student("one")
+    settings = settings_of(project, name, student)
+    network, spec = network_settings(settings), student_spec(project, settings)
+    place = folder / "data/students/one"
+    place.mkdir(parents=True)
+    save_student(Student(build_network(network, spec).eval(), network, spec), place, {"arm": vars(student)})
 
 
 def write_params(**changes: Any) -> Change:
-    """params.yaml with values replaced."""
+    """Write params.yaml with values replaced."""
     return lambda folder: (folder / "params.yaml").write_text(
         yaml.safe_dump(project_params(**changes), sort_keys=False)
     )
 
 
 def write(name: str, content: bytes | str | Callable[[], bytes]) -> Change:
-    """A file with that content."""
+    """Write a file with that content."""
 
     def change(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        found = content() if callable(content) else content
-        (folder / name).write_bytes(found.encode() if isinstance(found, str) else found)
+        data = content() if callable(content) else content
+        (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
 
     return change
 
 
 def remove(name: str) -> Change:
-    """Without that file or folder."""
-    import shutil
-
+    """Remove a file or folder."""
     return lambda folder: shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
 
 
 def recoded(name: str, encoding: str) -> Change:
-    """A text file in another encoding than UTF-8."""
+    """Write a text file in another encoding than UTF-8."""
     return lambda folder: (folder / name).write_text((folder / name).read_text(encoding="utf-8"), encoding=encoding)
 
 
 def cut(name: str, share: float) -> Change:
-    """A file of which that share is left."""
+    """Cut a file to that share of its bytes."""
 
     def change(folder: Path) -> None:
         data = (folder / name).read_bytes()
@@ -164,38 +164,35 @@ def cut(name: str, share: float) -> Change:
 
 
 def put(name: str, *place: Any) -> Change:
-    """A JSON file with another value, the last one given, where the keys before lead."""
+    """Put a value, the last argument, into a JSON file at the keys before it."""
     *path, key, value = place
-
-    def change(folder: Path) -> None:
-        document = parent = json.loads((folder / name).read_text())
-        for step in path:
-            parent = parent[step]
-        parent[key] = value
-        (folder / name).write_text(json.dumps(document))
-
-    return change
+    return _edited(name, path, lambda parent: parent.__setitem__(key, value))
 
 
 def drop(name: str, *place: Any) -> Change:
-    """A JSON file without what those keys lead to."""
+    """Remove from a JSON file the value at those keys."""
     *path, key = place
+    return _edited(name, path, lambda parent: parent.__delitem__(key))
+
+
+def _edited(name: str, path: Sequence[Any], edit: Callable[[Any], None]) -> Change:
+    """Edit what is at `path` in a JSON file."""
 
     def change(folder: Path) -> None:
         document = parent = json.loads((folder / name).read_text())
         for step in path:
             parent = parent[step]
-        del parent[key]
+        edit(parent)
         (folder / name).write_text(json.dumps(document))
 
     return change
 
 
 def after(*changes: Change) -> Change:
-    """One after the other."""
+    """Make several changes, one after the other."""
 
     def change(folder: Path) -> None:
-        for each in changes:
-            each(folder)
+        for part in changes:
+            part(folder)
 
     return change

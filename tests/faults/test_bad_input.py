@@ -61,10 +61,10 @@ def test_bad_input_is_one_line_and_changes_nothing(
     assert not (project / "ran").exists()
 
 
-@pytest.mark.parametrize("odd", ACCEPTED, ids=[each.odd for each in ACCEPTED])
-def test_odd_input_is_read(odd: Accepted, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    odd.change(project)
-    assert run(odd.command, monkeypatch) == 0
+@pytest.mark.parametrize("case", ACCEPTED, ids=[case.unusual for case in ACCEPTED])
+def test_unusual_input_is_read(case: Accepted, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.change(project)
+    assert run(case.command, monkeypatch) == 0
 
 
 def test_the_page_has_these_rows() -> None:

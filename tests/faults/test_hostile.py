@@ -11,14 +11,16 @@ import pytest
 import yaml
 
 import cli
-from pipeline.errors import UserError
-from stages.params import NAMED, load_params
-from tests.closure import ROOMS, ROOT
+from pipeline.common.errors import UserError
+from stages.project.project import NAMED_SECTIONS, load_project
+from tests.closure import PACKAGES, ROOT
+from tests.faults.changes import bomb
 from tests.faults.table import make, project_params
+from tests.faults.test_any_damage import limited
 from tests.test_end_to_end import copy_of_the_project, repro
 
-LISTED = (*NAMED, "data", "fit.teachers")
-"""What params.yaml lists by names that load_params checks."""
+LISTED = (*NAMED_SECTIONS, "data", "fit.teachers")
+"""What params.yaml lists by names that load_project checks."""
 NAMES = (
     "x; touch ran",
     "$(touch ran)",
@@ -46,6 +48,7 @@ FORBIDDEN = {
     "subprocess.Popen": None,
     "yaml.unsafe_load": None,
     "yaml.full_load": None,
+    "yaml.load": None,
 }
 """Calls that nothing of ours makes."""
 
@@ -53,7 +56,7 @@ FORBIDDEN = {
 @functools.cache
 def source() -> list[tuple[Path, ast.Module]]:
     """Every module of ours."""
-    files = [ROOT / "cli.py", *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
+    files = [ROOT / "cli.py", *(file for room in PACKAGES for file in sorted((ROOT / room).rglob("*.py")))]
     return [(file, ast.parse(file.read_text(encoding="utf-8"))) for file in files]
 
 
@@ -76,11 +79,15 @@ def test_nothing_of_ours_calls_a_shell_or_runs_what_a_file_says() -> None:
             assert keywords.get("allow_pickle", "False") == "False", where
             if name == "torch.load":
                 assert keywords["weights_only"] == "True", where
-            if name == "yaml.load":
-                assert [ast.unparse(each) for each in arguments[1:]] == ["Loader"], where
+            if name == "YAML":
+                assert keywords["typ"] == "'safe'" and not arguments, where
             if name.startswith("subprocess."):
                 programs.append((where, ast.unparse(arguments[0])))
-    assert programs == [("stages/doctor.py: subprocess.run", "NVIDIA_SMI")]
+    reader = "[sys.executable, '-P', '-m', 'pipeline.datasets.matlab', *limits, 'structs' if structs else 'arrays']"
+    assert programs == [
+        ("pipeline/datasets/matlab.py: subprocess.run", reader),
+        ("stages/doctor/run.py: subprocess.run", "NVIDIA_SMI"),
+    ]
 
 
 def test_what_dvc_puts_into_commands_are_names_that_are_checked() -> None:
@@ -92,7 +99,7 @@ def test_what_dvc_puts_into_commands_are_names_that_are_checked() -> None:
         for put in re.findall(r"\$\{(.*?)\}", " ".join(commands)):
             section = stage["foreach"].removeprefix("${").removesuffix("}")
             assert section in LISTED
-            assert put == ("key" if section in NAMED else "item")
+            assert put == ("key" if section in NAMED_SECTIONS else "item")
             filled += 1
     assert filled >= 7
 
@@ -110,11 +117,14 @@ def test_dvc_stops_at_a_name_that_is_a_command_before_a_shell_reads_it(tmp_path:
 
 
 def test_what_dvc_puts_into_the_commands_of_the_comparison_is_its_own() -> None:
-    stage = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())["stages"]["arm"]
-    seeds = yaml.safe_load((ROOT / "experiments/arms.yaml").read_text())["seeds"]
-    assert set(re.findall(r"\$\{(.*?)\}", stage["cmd"])) <= {"item.arm", "item.seed"}
-    assert all(re.fullmatch(r"[a-z0-9-]+", arm) for arm in stage["matrix"]["arm"])
-    assert all(isinstance(seed, int) for seed in seeds)
+    stages = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())["stages"]
+    listed = yaml.safe_load((ROOT / "experiments/arms.yaml").read_text())
+    assert stages["train"]["foreach"] == "${arms}"
+    for name, stage in stages.items():
+        put = re.findall(r"\$\{(.*?)\}", stage.get("do", stage)["cmd"])
+        assert put == (["key"] if name == "train" else [])
+    assert all(re.fullmatch(r"[a-z0-9-]+", arm) for arm in listed["arms"])
+    assert all(isinstance(seed, int) for seed in listed["seeds"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,16 +137,16 @@ def test_a_name_that_means_something_to_a_shell_or_a_path_is_refused(tmp_path: P
         values[section] = [name] if section == "data" else {name: {}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(UserError, match=rf"params\.yaml: {section}: expected names of letters") as error:
-        load_params(tmp_path / "params.yaml")
+        load_project(tmp_path / "params.yaml")
     assert "\n" not in str(error.value)
 
 
 def test_doctor_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from stages import doctor
+    from stages.doctor import run as doctor
 
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"students": {"x; touch ran": {}}}))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "torch_device", lambda: "")
+    monkeypatch.setattr(doctor, "describe_torch_device", lambda: "")
     monkeypatch.setattr(doctor, "onnxruntime_devices", lambda: [("", "")])
     doctor.run()
     assert "found 'x; touch ran': rename it" in capsys.readouterr().out
@@ -145,14 +155,33 @@ def test_doctor_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 def test_aliases_that_repeat_little_are_read(tmp_path: Path) -> None:
     text = "distill: {training: &t {steps: 5, batch: 2}}\nfit: {training: {<<: *t, steps: 7}}\n"
     (tmp_path / "params.yaml").write_text(text)
-    assert load_params(tmp_path / "params.yaml")["fit"] == {"training": {"steps": 7, "batch": 2}}
+    assert load_project(tmp_path / "params.yaml").values["fit"] == {"training": {"steps": 7, "batch": 2}}
+
+
+MANY = bomb() + "  mine: {k: *h, k: *h}\n"
+MERGED = "a: &a {k: 1}\n" + "".join(
+    f"{this}: &{this} {{<<: [{', '.join([f'*{last}'] * 10)}]}}\n"
+    for this, last in zip("bcdefghi", "abcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(MANY, 'found duplicate key "k"'), (MERGED, "found more than 100,000 values to merge")],
+    ids=["a key twice", "merged"],
+)
+def test_what_unfolds_to_millions_is_neither_printed_nor_merged(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with limited(), pytest.raises(UserError, match=words) as error:
+        load_project(tmp_path / "params.yaml")
+    assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("text", ["students: &a [*a]", "students: &a {b: *a}"])
 def test_what_contains_itself_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError):
-        load_params(tmp_path / "params.yaml")
+        load_project(tmp_path / "params.yaml")
 
 
 def test_dvc_asks_nobody() -> None:

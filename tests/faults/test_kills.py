@@ -1,8 +1,8 @@
 """What ends a run from outside: killed, no room, no permission, a wrong clock, a dead thread. The next run makes it whole.
 
-Elsewhere: a Dask worker that dies (tests/stages/test_teach_cluster.py), a signal between steps and two trainings of one name
-(tests/stages/test_long_runs.py), two `teach` of one store (tests/stages/test_teach.py), what a killed writer leaves
-(tests/cache/test_resume.py). Two hundred kills: `python -m tests.endurance.kills`.
+Elsewhere: a Dask worker that dies (tests/stages/teach/test_teach_cluster.py), a signal between steps and two trainings of one name
+(tests/stages/training/test_long_runs.py), two `teach` of one store (tests/stages/teach/test_teach.py), what a killed writer leaves
+(tests/cache/test_resume.py). Two hundred kills: `python -m endurance.kills`.
 """
 
 import ast
@@ -24,13 +24,16 @@ import yaml
 
 import cache.writer
 import cli
-from cache.reader import verify
-from pipeline.people import pictures
+from cache.reader import verify_store
+from endurance.commands import commands
+from endurance.kills import Stage, Trial, damage_store, difference, snapshot
+from pipeline.people import images
 from pipeline.training.trainer import Trainer
-from stages import distill, teach, training_data
+from stages.distill import run as distill
+from stages.project.project import project_of
+from stages.teach import run as teach
+from stages.training import loader as training_data
 from tests.closure import ROOT
-from tests.endurance.commands import commands
-from tests.endurance.kills import Stage, Trial, difference, snapshot, some_of_a_store
 from tests.faults.test_hostile import source
 from tests.fixtures import params, tree
 
@@ -47,7 +50,7 @@ def parameters() -> dict[str, Any]:
     recipe = {"steps": 8, "batch": 4, "precision": "float32", "checkpoint_seconds": 0}
     terms = {"truth": 0.5, "tiny": 0.5}
     return params(
-        distill={"width": 8, "input": [64, 32], "terms": terms, "score_floor": 0.0, "training": recipe},
+        distill={"width": 8, "input": [64, 32], "terms": terms, "min_score": 0.0, "training": recipe},
         students={"one": {"datasets": ["coco"], "teachers": ["tiny"]}},
     )
 
@@ -55,14 +58,14 @@ def parameters() -> dict[str, Any]:
 def taught() -> list[str]:
     """What `teach` says."""
     lines: list[str] = []
-    teach.run(params(), "tiny", "cpu", say=lines.append)
+    teach.run(project_of(params()), "tiny", "cpu", log=lines.append)
     return lines
 
 
 def distilled() -> list[str]:
     """What `distill` says."""
     lines: list[str] = []
-    distill.run(parameters(), None, "cpu", say=lines.append)
+    distill.run(project_of(parameters()), None, "cpu", log=lines.append)
     return lines
 
 
@@ -108,7 +111,7 @@ def test_killed_stages_end_with_the_bytes_of_an_undisturbed_line(project):
     with commands(project, ROOT) as served:
         line = [
             Stage(("prepare",)),
-            Stage(("teach", "--teacher", "tiny"), 2, some_of_a_store("tiny")),
+            Stage(("teach", "--teacher", "tiny"), 2, damage_store("tiny")),
             Stage(("distill",), 2),
         ]
         trial = Trial(project, served, line, random.Random(seed))
@@ -135,13 +138,13 @@ def test_the_comparison_sees_other_missing_and_left_over_files(project):
 
 
 WRITERS = {
-    "cache/lock.py": "the holder, which no run reads",
-    "pipeline/archives.py": "in a folder that is renamed",
-    "pipeline/files.py": "aside",
+    "pipeline/common/locks.py": "the holder, which no run reads",
+    "stages/fetch/archives.py": "in a folder that is renamed",
+    "pipeline/common/files.py": "aside",
     "pipeline/people/table.py": "aside",
-    "stages/checkpoints.py": "aside",
-    "stages/fetching/download.py": "aside, and goes on there",
-    "stages/predicting/drawn.py": "in a folder that is renamed",
+    "stages/training/checkpoints.py": "aside",
+    "stages/fetch/download.py": "aside, and goes on there",
+    "stages/predict/drawing.py": "in a folder that is renamed",
     "stages/sample.py": "in a folder that is renamed",
 }
 """Modules that write a file by themselves, and where; all others have `write_atomically` do it."""
@@ -208,11 +211,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def test_stores_on_a_full_disk(expected, disk, monkeypatch, capsys):
     disk(TARGETS.absolute(), "size=100k")
     line = refused(monkeypatch, capsys, "teach", "--teacher", "tiny", "--device", "cpu")
-    assert line.endswith(": No space left on device: free some disk or mend its permissions\n")
+    assert line.endswith(": No space left on device: free some disk space or correct its permissions\n")
     assert not (TRAIN / "manifest.json").exists()
     disk(TARGETS.absolute(), "size=4m")
-    assert any("boundaries were done" in each for each in taught())
-    assert stores() == without_locks(expected) and verify(TRAIN) == []
+    assert any("shards were done" in each for each in taught())
+    assert stores() == without_locks(expected) and verify_store(TRAIN) == []
 
 
 def test_stores_where_nothing_may_be_written(expected, disk, monkeypatch, capsys):
@@ -222,7 +225,7 @@ def test_stores_where_nothing_may_be_written(expected, disk, monkeypatch, capsys
     left = tree(TARGETS)
     disk(TARGETS.absolute(), "ro")
     line = refused(monkeypatch, capsys, "teach", "--teacher", "tiny", "--device", "cpu")
-    assert line.endswith(": Read-only file system: free some disk or mend its permissions\n")
+    assert line.endswith(": Read-only file system: free some disk space or correct its permissions\n")
     assert tree(TARGETS) == left
     disk(TARGETS.absolute(), "rw")
     taught()
@@ -260,20 +263,20 @@ def locked_folder() -> Iterator[Callable[[Path], Callable[[], None]]]:
 
 
 def test_a_permission_that_is_lost_in_the_middle(expected, locked_folder, monkeypatch, capsys):
-    """After the first boundary, whoever looks after the disk takes it away."""
-    plain, give_back = cache.writer.write_boundary, []
+    """After the first shard, whoever looks after the disk takes it away."""
+    plain, give_back = cache.writer.write_shard, []
 
-    def written(path: Path, layout: Any, boundary: int, block: Any) -> None:
-        plain(path, layout, boundary, block)
+    def written(path: Path, layout: Any, shard: int, block: Any) -> None:
+        plain(path, layout, shard, block)
         if not give_back:
             give_back.append(locked_folder(path / "peak/c"))
 
     with monkeypatch.context() as patch:
-        patch.setattr("stages.teaching.stream.write_boundary", written)
+        patch.setattr("stages.teach.stream.write_shard", written)
         line = refused(patch, capsys, "teach", "--teacher", "tiny", "--device", "cpu")
     assert "Operation not permitted: free some" in line or "Permission denied: free some" in line
     give_back[0]()
-    assert any("boundaries were done" in each for each in taught())
+    assert any("shards were done" in each for each in taught())
     assert stores() == without_locks(expected)
 
 
@@ -285,10 +288,10 @@ def test_a_checkpoint_on_a_full_disk_keeps_the_one_before(expected_weights, disk
     disk(CHECKPOINTS.absolute(), f"size={size * 3 // 2 // 1024}k")
     CHECKPOINT.unlink()
     line = refused(monkeypatch, capsys, "distill", "--device", "cpu")
-    assert line.endswith(": No space left on device: free some disk or mend its permissions\n")
+    assert line.endswith(": No space left on device: free some disk space or correct its permissions\n")
     assert sorted(path.name for path in CHECKPOINTS.iterdir()) == [CHECKPOINT.name, f"{CHECKPOINT.name}.lock"]
     disk(CHECKPOINTS.absolute(), "size=16m")
-    assert distilled()[0] == f"going on from {CHECKPOINT}, step 1"
+    assert distilled()[0] == f"resuming from {CHECKPOINT}, step 1"
     assert weights() == expected_weights
 
 
@@ -309,21 +312,21 @@ def checkpoint_bytes(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def dies_reading(patch: pytest.MonkeyPatch, after: int) -> None:
-    """The thread that reads a picture, when so many were read."""
-    plain, count = pictures.read_picture, itertools.count()
+    """Make the thread that reads images die after that many of them."""
+    plain, count = images.read_image, itertools.count()
 
     def read(*arguments: Any) -> Any:
         if next(count) >= after:
             raise MemoryError("the reader died")
         return plain(*arguments)
 
-    patch.setattr(training_data, "read_picture", read)
+    patch.setattr(training_data, "read_image", read)
 
 
 def test_a_reading_thread_that_dies_ends_the_training_and_its_threads(expected_weights, monkeypatch):
     before = threading.active_count()
     with monkeypatch.context() as patch:
-        # of ten pictures, each of which is read once
+        # of ten images, each of which is read once
         dies_reading(patch, after=8)
         with pytest.raises(MemoryError, match="the reader died"):
             distilled()
@@ -332,7 +335,7 @@ def test_a_reading_thread_that_dies_ends_the_training_and_its_threads(expected_w
     assert weights() == expected_weights and not CHECKPOINT.exists()
 
 
-def test_power_that_fails_between_the_data_of_a_boundary_and_its_done(expected, monkeypatch):
+def test_power_that_fails_between_the_data_of_a_shard_and_its_done(expected, monkeypatch):
     """What was not flushed is lost: the file has its name, and no content."""
 
     class Power(BaseException):
@@ -351,7 +354,7 @@ def test_power_that_fails_between_the_data_of_a_boundary_and_its_done(expected, 
         with pytest.raises(Power):
             taught()
     assert (TRAIN / "heatmaps/c/1/0/0/0/0").exists() and not (TRAIN / "done/c/1").exists()
-    assert any("boundaries were done" in line for line in taught())
+    assert any("shards were done" in line for line in taught())
     assert stores() == without_locks(expected)
 
 
@@ -381,6 +384,6 @@ def test_errors_of_the_disk_have_one_line(monkeypatch, capsys, project):
             def fails(*arguments: Any, number: int = number) -> None:
                 raise OSError(number, os.strerror(number), str(TRAIN))
 
-            patch.setattr("stages.teach.open_for_writing", fails)
+            patch.setattr("stages.teach.run.open_for_writing", fails)
             line = refused(patch, capsys, "teach", "--teacher", "tiny", "--device", "cpu")
-        assert line == f"error: {TRAIN}: {os.strerror(number)}: free some disk or mend its permissions\n"
+        assert line == f"error: {TRAIN}: {os.strerror(number)}: free some disk space or correct its permissions\n"

@@ -1,8 +1,8 @@
-"""The measures of `python -m tests.endurance.soak`: what grows is told from what does not."""
+"""The measures of `python -m endurance.soak`: what grows is told from what does not."""
 
 import pytest
 
-from tests.endurance.soak import Sample, judged, slope
+from endurance.soak import Sample, is_flat, slope
 
 
 def test_slope_is_the_growth_per_round():
@@ -25,5 +25,5 @@ def test_slope_is_the_growth_per_round():
 def test_what_grows_is_told(memory, files, threads, flat):
     """Over twenty rounds, of which the first five are warm: 14 MB on 505 are more than 2 %."""
     said: list[str] = []
-    assert judged([Sample(n / 10, memory(n), files(n), threads(n)) for n in range(20)], said.append) is flat
+    assert is_flat([Sample(n / 10, memory(n), files(n), threads(n)) for n in range(20)], said.append) is flat
     assert said[0] == "20 rounds in 1.9 minutes, of which the last 15 are measured"

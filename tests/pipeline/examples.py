@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.people.people import People
-from pipeline.skeletons import COCO17, Skeleton
-from pipeline.spec import NetworkSpec
+from pipeline.pose.skeletons import COCO17, Skeleton
+from pipeline.pose.spec import NetworkSpec
 
 SPEC = NetworkSpec(
     skeleton=COCO17,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.drawing import LEFT, MARGIN, MIDDLE, PAPER, RIGHT, draw_maps, draw_pose, sheet, side_color
-from pipeline.skeletons import Skeleton
+from pipeline.drawing import LEFT, MARGIN, MIDDLE, PAPER, RIGHT, contact_sheet, draw_maps, draw_pose, side_color
+from pipeline.pose.skeletons import Skeleton
 
 SKELETON = Skeleton("four", ("nose", "left_hip", "right_hip", "left_knee"))
 PICTURE = np.full((60, 80, 3), 128, np.uint8)
@@ -37,12 +37,12 @@ def test_what_is_not_known_is_not_drawn(why):
 
 
 def test_little_people_get_finer_lines():
-    """In a picture of 640 x 480 a limb is 4 pixels wide, or a sixtieth of the person, and 1 at least; soft edges may add one."""
-    picture = np.full((480, 640, 3), 255, np.uint8)
+    """In an image of 640 x 480 a limb is 4 pixels wide, or a sixtieth of the person, and 1 at least; soft edges may add one."""
+    image = np.full((480, 640, 3), 255, np.uint8)
     ends = np.array([[0.0, 0.0], [100.0, 200.0], [0.0, 0.0], [500.0, 200.0]])
     widths = {}
     for person in (np.inf, 240.0, 120.0, 10.0):
-        drawn = draw_pose(picture, SKELETON, ends, np.array([False, True, False, True]), person)
+        drawn = draw_pose(image, SKELETON, ends, np.array([False, True, False, True]), person)
         widths[person] = int((drawn[:, 300].min(axis=1) < 148).sum())  # half covered
         # White and the side's colour have a channel at 255, the rim that all discs but the finest have does not.
         assert (drawn[200, 90:110].max(axis=1).min() < 200) == (person > 60)
@@ -56,7 +56,7 @@ def test_keypoints_far_outside_do_no_harm():
 
 
 def test_maps_glow_in_their_sides_color():
-    """A map's pixel (2, 1), put at picture pixel (4 x 2 + 1, 4 x 1 + 2); 0.45 of the picture and 0.9 of the colour."""
+    """A map's pixel (2, 1), put at image pixel (4 x 2 + 1, 4 x 1 + 2); 0.45 of the image and 0.9 of the colour."""
     maps = np.zeros((4, 10, 15), np.float32)
     maps[1, 1, 2] = 0.3
     drawn = draw_maps(PICTURE, SKELETON, maps, np.array([[4.0, 0.0, 1.0], [0.0, 4.0, 2.0]]))
@@ -65,9 +65,9 @@ def test_maps_glow_in_their_sides_color():
     assert (drawn[30:] == int(0.45 * 128)).all()
 
 
-def test_sheet_puts_pictures_in_rows_and_columns():
+def test_sheet_puts_images_in_rows_and_columns():
     rows = [[np.full((20, 30, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
-    full = sheet(rows, ["a", "b", "c"], ["one", "two"])
+    full = contact_sheet(rows, ["a", "b", "c"], ["one", "two"])
     for r in range(2):
         for c in range(3):
             top, left = 22 + r * 42, 6 + c * 36

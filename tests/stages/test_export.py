@@ -12,13 +12,18 @@ import onnxruntime
 import pytest
 import torch
 
-from pipeline.errors import UserError
-from pipeline.files import sha256
-from pipeline.networks.build import NetworkSettings, Student, build, load_student, save_student
-from pipeline.networks.export import export_onnx
-from pipeline.skeletons import COCO17, Skeleton
-from pipeline.teachers.exported import open_exported
-from stages import export, prepare
+from pipeline.common.errors import UserError
+from pipeline.common.files import sha256
+from pipeline.export.onnx_export import export_onnx
+from pipeline.inference.exported import open_exported
+from pipeline.networks.build import Student, build_network, load_student, save_student
+from pipeline.pose.options import NetworkSettings
+from pipeline.pose.skeletons import COCO17, Skeleton
+from stages import prepare
+from stages.export import card
+from stages.export import run as export
+from stages.export.card import collect_card
+from stages.project.project import project_of
 from tests.fixtures import make_project, params
 from tests.pipeline.examples import spec
 
@@ -36,14 +41,14 @@ FORMS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def project(tmp_path_factory):
-    """A project with a student whose norms have seen pictures, and every form of its export; the current folder."""
+    """A project, as the current folder, with a student whose batch norms have run on data."""
     place = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         make_project(place)
-        prepare.run(PARAMS, say=lambda line: None)
+        prepare.run(project_of(PARAMS), log=lambda line: None)
         torch.manual_seed(0)
-        network = build(NetworkSettings(width=8, depth=1), SPEC)
+        network = build_network(NetworkSettings(width=8, depth=1), SPEC)
         network(torch.randn(16, 3, 64, 32))
         torch.nn.init.normal_(network.head.weight, std=3)
         FOLDER.mkdir(parents=True)
@@ -53,84 +58,85 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(project):
-    """What each form's export printed."""
+def messages(project):
+    """The messages of the export of each form."""
     lines = {form: [] for form in FORMS}
     exported = {}
 
-    def once(network, wanted, path, *rest):
-        """The float32 file that three forms begin with is made once: torch takes seconds for it."""
-        if wanted not in exported:
-            exported[wanted] = (export_onnx(network, wanted, path, *rest), path.read_bytes())
-        path.write_bytes(exported[wanted][1])
-        return exported[wanted][0]
+    def once(network, spec, path, *rest):
+        """Make the float32 file of three forms once, because torch takes seconds for it."""
+        if spec not in exported:
+            exported[spec] = (export_onnx(network, spec, path, *rest), path.read_bytes())
+        path.write_bytes(exported[spec][1])
+        return exported[spec][0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "export_onnx", once)
         for form, options in FORMS.items():
-            export.run(PARAMS, say=lines[form].append, **options)
+            export.run(project_of(PARAMS), log=lines[form].append, **options)
     return lines
 
 
-def card(form):
+def card_text(form):
     return Path(f"data/exported/unified{form}.md").read_text()
 
 
 def blocks(text):
-    """The blocks of Python on a card."""
+    """Return the blocks of Python on a card."""
     return re.findall(r"```python\n(.*?)\n```", text, re.DOTALL)
 
 
-def test_files_and_cards_lie_side_by_side_and_nothing_else(said):
+def test_files_and_cards_lie_side_by_side_and_nothing_else(messages):
     names = [f"unified{form}{end}" for form in FORMS for end in (".onnx", ".md")]
     assert sorted(path.name for path in Path("data/exported").iterdir()) == sorted(names)
-    assert said[""][0].startswith("data/exported/unified.onnx: 18 keypoints, any batch, ONNX Runtime within ")
-    assert re.search(r"of torch on \d+ crops$", said[""][0])
-    assert said[""][1:] == ["data/exported/unified.md: its model card"]
+    assert messages[""][0].startswith("data/exported/unified.onnx: 18 keypoints, any batch, ONNX Runtime within ")
+    assert re.search(r"of torch on \d+ crops$", messages[""][0])
+    assert messages[""][1:] == ["data/exported/unified.md: its model card"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_file_names_a_place_on_this_machine(said, form):
+def test_no_file_holds_a_path_of_this_machine(messages, form):
     for end in (".onnx", ".md"):
         content = Path(f"data/exported/unified{form}{end}").read_bytes()
         assert b"/tmp" not in content and os.getcwd().encode() not in content
 
 
 AGREEMENT = (
-    r"its keypoints are the student's own to ([\d.]+) pixels of its crop \(half of them\), ([\d.]+) \(95 of 100\); "
-    r"its confidences to ([\d.]+) \(95 of 100\)"
+    r"half of its keypoints are within ([\d.]+) pixels, in the student's crop, of the student's own, 95 % within ([\d.]+); "
+    r"95 % of its confidences are within ([\d.]+)"
 )
 
 
 def agreement(text):
-    found = re.fullmatch(AGREEMENT, text)
-    assert found
-    return tuple(float(number) for number in found.groups())
+    match = re.fullmatch(AGREEMENT, text)
+    assert match
+    return tuple(float(number) for number in match.groups())
 
 
-def test_the_stage_says_how_far_a_form_is_from_the_student(said):
-    """How far it is depends on the student: here an untrained one on noise, whose flat maps turn little into much."""
-    assert all(number >= 0 for number in agreement(said["-rtmlib"][1]))
-    half, most, score = agreement(said["-float16"][1])
+def test_the_messages_tell_how_far_a_form_is_from_the_student(messages):
+    """The distance depends on the student: here it is untrained and its maps are flat, so that small differences move the peak far."""
+    assert all(number >= 0 for number in agreement(messages["-rtmlib"][1]))
+    half, most, score = agreement(messages["-float16"][1])
     assert half <= 0.02 and most <= 0.2 and score <= 0.01  # ten bits of a mantissa
-    half, most, score = agreement(said["-int8"][1])
+    half, most, score = agreement(messages["-int8"][1])
     assert 0.02 < half <= 0.5 and score <= 0.05
 
 
-def test_a_form_is_compared_with_the_student_itself(said):
-    loaded, people = load_student(FOLDER), export._people(PARAMS, "coco")
-    assert agreement(export._agreement(loaded, Path("data/exported/unified.onnx"), people)) == (0, 0, 0)
+def test_a_form_is_compared_with_the_student_itself(messages):
+    loaded, people = load_student(FOLDER), export._people("coco")
+    compared = (Path("data/exported/unified.onnx"), people, project_of(PARAMS).dataset("coco").images("train"))
+    assert agreement(export._agreement(loaded, *compared)) == (0, 0, 0)
     with torch.no_grad():
         loaded.network.head.weight.copy_(loaded.network.head.weight.flip(0))
-    assert agreement(export._agreement(loaded, Path("data/exported/unified.onnx"), people))[0] > 2
+    assert agreement(export._agreement(loaded, *compared))[0] > 2
 
 
-def test_the_rtmlib_form_says_how_it_is_opened(said):
-    assert said["-rtmlib"][2] == "rtmlib: RTMPose('unified-rtmlib.onnx', model_input_size=(128, 256))"
+def test_the_message_of_the_rtmlib_form_tells_how_to_open_it(messages):
+    assert messages["-rtmlib"][2] == "rtmlib: RTMPose('unified-rtmlib.onnx', model_input_size=(128, 256))"
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_carries_its_spec_and_opens_as_a_network_of_ours(said, form):
+def test_every_form_carries_its_spec_and_opens_as_a_network_of_ours(messages, form):
     opened = open_exported(Path(f"data/exported/unified{form}.onnx"), "cpu", 1)
     assert opened.spec.skeleton == SPEC.skeleton
     assert (opened.spec.kind, opened.spec.color) == (
@@ -139,7 +145,7 @@ def test_every_form_carries_its_spec_and_opens_as_a_network_of_ours(said, form):
     assert opened.batch is None
 
 
-def test_fewer_bits_are_in_the_file(said):
+def test_fewer_bits_are_in_the_file(messages):
     whole, half, int8 = (onnx.load(f"data/exported/unified{form}.onnx") for form in ("", "-float16", "-int8"))
     types = {t.data_type for t in half.graph.initializer if len(t.dims) == 4}
     assert types == {onnx.TensorProto.FLOAT16}
@@ -154,8 +160,8 @@ def run_block(block, **names):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_three_lines_load_the_student(said, form):
-    block = blocks(card(form))[0]
+def test_three_lines_load_the_student(messages, form):
+    block = blocks(card_text(form))[0]
     assert len(block.splitlines()) == 3
     student = run_block(block)["student"]
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), dtype=np.uint8)
@@ -165,10 +171,10 @@ def test_three_lines_load_the_student(said, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_three_lines_run_the_file(said, form, monkeypatch):
-    block = blocks(card(form))[1]
+def test_three_lines_run_the_file(messages, form, monkeypatch):
+    block = blocks(card_text(form))[1]
     assert len(block.splitlines()) == 3
-    text = card(form)
+    text = card_text(form)
     monkeypatch.chdir("data/exported")
     shape, outputs = ((3, 3, 256, 128), ["simcc_x", "simcc_y"]) if form == "-rtmlib" else ((3, 3, 64, 32), ["heatmaps"])
     crops = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -179,8 +185,8 @@ def test_three_lines_run_the_file(said, form, monkeypatch):
         assert f"`{name}`, float32 (batch, {', '.join(map(str, expected.shape[1:]))})" in text
 
 
-def test_three_lines_run_rtmlib(said, monkeypatch):
-    """With a stand-in for its class, whose signature rtmlib 0.0.16 has; the class itself is in tests/pipeline/networks/test_rtmlib.py."""
+def test_three_lines_run_rtmlib(messages, monkeypatch):
+    """With a stand-in for its class, whose signature rtmlib 0.0.16 has; the class itself is in tests/pipeline/export/test_rtmlib.py."""
     calls = []
 
     class RTMPose:
@@ -195,18 +201,18 @@ def test_three_lines_run_rtmlib(said, monkeypatch):
             return "keypoints", "scores"
 
     monkeypatch.setitem(sys.modules, "rtmlib", type("rtmlib", (), {"RTMPose": RTMPose}))
-    block = blocks(card("-rtmlib"))[2]
+    block = blocks(card_text("-rtmlib"))[2]
     monkeypatch.chdir("data/exported")
     assert len(block.splitlines()) == 3
-    ran = run_block(block, picture="picture", boxes="boxes")
-    assert (ran["keypoints"], ran["scores"], calls) == ("keypoints", "scores", [("picture", "boxes")])
+    ran = run_block(block, image="image", boxes="boxes")
+    assert (ran["keypoints"], ran["scores"], calls) == ("keypoints", "scores", [("image", "boxes")])
 
 
-def test_the_card_says_what_the_student_is(said):
-    text = card("")
+def test_the_card_describes_the_student(messages):
+    text = card_text("")
     assert text.startswith("# unified: `unified.onnx`\n")
     assert ", ".join(f"`{name}`" for name in SPEC.skeleton.keypoints) in text
-    assert "No label and no teacher has shown it `pelvis`" in text
+    assert "It has learned `pelvis` from no label and no teacher" in text
     assert (
         "`crops`, float32 (batch, 3, 64, 32): channels R, G, B, values of 0-255 less 120, 115, 100, divided by 60, 50, 40."
         in text
@@ -214,26 +220,27 @@ def test_the_card_says_what_the_student_is(said):
     assert "(`udp`)" in text and "sides 1.25 times as long" in text
     # 32 pixels to 8 columns and 64 to 16, first to first and last to last: 31 / 7 and 63 / 15
     assert "times 4.4286 in x and 4.2000 in y" in text
-    assert "- Labels and pictures of coco (`train.json`)." in text
-    assert "- Maps of teacher tiny on these pictures: a network for coco, keypoints coco17." in text
+    assert "- Labels and images of coco (`train.json`)." in text
+    assert "- Maps of teacher tiny on these images: a network for coco, keypoints coco17." in text
     assert "CC BY 4.0" in text and "MPII" not in text
 
 
-def test_mpii_is_not_for_business(said):
+def test_a_student_of_mpii_is_for_non_commercial_use(messages):
     mpii = {**PARAMS["datasets"]["coco"], "format": "mpii"}
     teachers = {"tiny": {**PARAMS["teachers"]["tiny"], "dataset": "mpii"}}
     both = {**PARAMS, "datasets": {**PARAMS["datasets"], "mpii": mpii}, "teachers": teachers}
-    found = export._card(both, "unified", Path("data/exported/unified.onnx"), SPEC, "onnx", "float32")
-    assert any("non-commercial" in line for line in found.licences)
-    assert found.unlearned == []
+    exported = Path("data/exported/unified.onnx")
+    card = collect_card(project_of(both), "unified", exported, SPEC, "onnx", "float32")
+    assert any("non-commercial" in line for line in card.licences)
+    assert card.unlearned == []
     drawn = {**PARAMS, "sample": {"folder": "annotations"}}
-    found = export._card(drawn, "unified", Path("data/exported/unified.onnx"), SPEC, "onnx", "float32")
-    assert found.licences[0] == "The built-in sample is drawn by this project: Apache-2.0."
+    card = collect_card(project_of(drawn), "unified", exported, SPEC, "onnx", "float32")
+    assert card.licences[0] == "The built-in sample is drawn by this project: Apache-2.0."
 
 
 @pytest.fixture
 def metrics(project):
-    """Writes results/metrics.json, and takes it away again."""
+    """Give a function that writes results/metrics.json, which is deleted afterwards."""
     path = Path("results/metrics.json")
     path.parent.mkdir(exist_ok=True)
 
@@ -247,7 +254,7 @@ def metrics(project):
 
 
 def scores():
-    return export._scores(export.dataset_settings(PARAMS), "unified", "onnx", "float32")
+    return card._scores(project_of(PARAMS).datasets, "unified", "onnx", "float32")
 
 
 VALUES = {"coco": {"AP": 55.196, "ARL": None}, "average": 55.2, "intervals": {"coco": {"AP": [50.04, 60.06]}}}
@@ -273,20 +280,20 @@ def test_scores_of_these_weights_are_on_the_card(metrics, known):
 def test_scores_of_other_weights_are_not(metrics, document, seconds_after, note):
     if document is not None:
         metrics(document, seconds_after)
-    found, said = scores()
+    found, text = scores()
     assert found == {}
-    assert note in said and "`pipeline evaluate`" in said
+    assert note in text and "`pipeline evaluate`" in text
 
 
-def test_what_cannot_be_asked_for(project):
+def test_impossible_options_are_refused(project):
     with pytest.raises(UserError, match="--for rtmlib: expected float32, found int8"):
-        export.run(PARAMS, say=print, target="rtmlib", precision="int8")
-    with pytest.raises(UserError, match=r"--out: expected a file name that ends in \.onnx, found there\.md"):
-        export.run(PARAMS, say=print, out=Path("there.md"))
+        export.run(project_of(PARAMS), log=print, target="rtmlib", precision="int8")
+    with pytest.raises(UserError, match=r"--out: expected a file name that ends in \.onnx, found student\.md"):
+        export.run(project_of(PARAMS), log=print, out=Path("student.md"))
 
 
 def test_an_export_that_fails_leaves_nothing(project, monkeypatch):
     monkeypatch.setattr(export, "rtmlib_spec", lambda spec: (_ for _ in ()).throw(UserError("padding")))
     with pytest.raises(UserError, match="padding"):
-        export.run(PARAMS, say=print, out=Path("new/there.onnx"), target="rtmlib")
+        export.run(project_of(PARAMS), log=print, out=Path("new/student.onnx"), target="rtmlib")
     assert not Path("new").exists()

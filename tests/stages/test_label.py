@@ -16,11 +16,14 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pipeline.errors import UserError
-from pipeline.networks.build import NetworkSettings, Student, build, save_student
-from pipeline.skeletons import COCO17, MPII16, union
-from stages import label, prepare, teach
-from stages.label import Options
+from pipeline.common.errors import UserError
+from pipeline.networks.build import Student, build_network, save_student
+from pipeline.pose.options import NetworkSettings
+from pipeline.pose.skeletons import COCO17, MPII16, union
+from stages import label, prepare
+from stages.label import LabelOptions
+from stages.project.project import project_of
+from stages.teach import run as teach
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
 from tests.fixtures import make_project, tree
 from tests.pipeline.examples import spec
@@ -89,9 +92,9 @@ def write_mpii(truth: np.ndarray) -> None:
 
 
 def prepare_and_teach() -> None:
-    prepare.run(two_teachers(), say=lambda line: None)
+    prepare.run(project_of(two_teachers()), log=lambda line: None)
     for teacher in ("tiny", "near"):
-        teach.run(two_teachers(), teacher, "cpu", say=lambda line: None)
+        teach.run(project_of(two_teachers()), teacher, "cpu", log=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +122,15 @@ def truth(made: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.Mon
     return found
 
 
-def said(dataset: str = "coco", split: str = "train", params: dict | None = None, **options: Any) -> list[str]:
+def run_label(dataset: str = "coco", split: str = "train", params: dict | None = None, **options: Any) -> list[str]:
     lines: list[str] = []
-    label.run(params or two_teachers(), dataset, split, Options(**options), lines.append)
+    label.run(project_of(params or two_teachers()), dataset, split, LabelOptions(**options), lines.append)
     return lines
 
 
 def refusal(*arguments: Any, **options: Any) -> str:
     with pytest.raises(UserError) as error:
-        said(*arguments, **options)
+        run_label(*arguments, **options)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -137,7 +140,7 @@ def people_of(path: Path = FILE) -> list[dict[str, Any]]:
 
 
 def test_labels_stay_to_the_bit_and_the_missing_one_is_filled(truth: np.ndarray) -> None:
-    said()
+    run_label()
     before, after = source()["annotations"], people_of()
     assert [a["person"] for a in after] == list(range(8)) and [a["id"] for a in after] == list(range(1, 9))
     for old, new in zip(before, after, strict=True):
@@ -156,7 +159,7 @@ def test_labels_stay_to_the_bit_and_the_missing_one_is_filled(truth: np.ndarray)
 
 
 def test_what_was_falsified_is_found_and_nothing_else(truth: np.ndarray) -> None:
-    lines = said()
+    lines = run_label()
     rows = json.loads((OUT / "suspicious.json").read_text())
     listed = {(row["person"], row["keypoint"], row["suspicion"]) for row in rows}
     exchanged = {(2, side + "_shoulder", "left and right exchanged") for side in ("left", "right")}
@@ -174,12 +177,12 @@ def test_what_was_falsified_is_found_and_nothing_else(truth: np.ndarray) -> None
     assert any(line.startswith("3 suspicious labels of 2 people: ") for line in lines)
     sheet = cv2.imread(str(OUT / "suspicious.jpg"))
     assert 3 * 216 < sheet.shape[1] < 3 * 230 and 2 * 288 < sheet.shape[0] < 2 * 340
-    said(worst=1)
+    run_label(worst=1)
     assert cv2.imread(str(OUT / "suspicious.jpg")).shape[0] < 340
 
 
 def test_pycocotools_loads_it_and_finds_it_perfect(truth: np.ndarray) -> None:
-    said()
+    run_label()
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(FILE))
         results = [
@@ -198,7 +201,7 @@ def test_pycocotools_loads_it_and_finds_it_perfect(truth: np.ndarray) -> None:
 
 
 def test_mpiis_people_get_faces(truth: np.ndarray) -> None:
-    said("mpii")
+    run_label("mpii")
     document = json.loads(Path("data/labels/mpii-train/annotations/person_keypoints_train.json").read_text())
     assert document["images"][0] == {"id": 1, "file_name": "00.png", "width": 240, "height": 160}
     for row, person in enumerate(document["annotations"]):
@@ -211,7 +214,7 @@ def test_mpiis_people_get_faces(truth: np.ndarray) -> None:
 
 
 def test_provenance(truth: np.ndarray) -> None:
-    said(confidence=0.5)
+    run_label(confidence=0.5)
     info = json.loads(FILE.read_text())["info"]
     sha = hashlib.sha256(Path("tiny.onnx").read_bytes()).hexdigest()
     assert info["networks_sha256"] == {"teacher tiny": sha, "teacher near": sha}
@@ -220,7 +223,7 @@ def test_provenance(truth: np.ndarray) -> None:
 
 
 def test_the_threshold_leaves_it_missing_and_unsuspected(truth: np.ndarray) -> None:
-    lines = said(confidence=0.9999)
+    lines = run_label(confidence=0.9999)
     one = people_of()[0]
     assert one["keypoints"][3 * WRIST : 3 * WRIST + 3] == [0, 0, 0] and one["keypoint_sources"][WRIST] == ""
     assert one["num_keypoints"] == 16 and json.loads((OUT / "suspicious.json").read_text()) == []
@@ -241,7 +244,7 @@ def test_what_is_anothers_or_of_a_mistaken_person_is_not_filled_in(truth: np.nda
         annotation["keypoints"] = values.ravel().tolist()
     Path("annotations/train.json").write_text(json.dumps(document))
     prepare_and_teach()
-    said()
+    run_label()
     for person in (0, 3, 5):
         assert people_of()[person]["keypoint_sources"][WRIST] == "" and people_of()[person]["num_keypoints"] == 16
     listed = {
@@ -259,24 +262,24 @@ def test_what_is_anothers_or_of_a_mistaken_person_is_not_filled_in(truth: np.nda
 
 
 def test_twice_gives_the_same_bytes_and_an_earlier_sheet_goes(truth: np.ndarray) -> None:
-    said()
+    run_label()
     before = tree(OUT)
     assert set(before) == {
         "annotations/person_keypoints_train.json",
         *(f"suspicious.{end}" for end in ("json", "csv", "jpg")),
     }
-    said()
+    run_label()
     assert tree(OUT) == before
-    said(confidence=0.9999)
+    run_label(confidence=0.9999)
     assert set(tree(OUT)) == set(before) - {"suspicious.jpg"}
 
 
 def test_one_network_alone_suspects_nobody(truth: np.ndarray) -> None:
     params = two_teachers()
     del params["teachers"]["near"]
-    lines = said(params=params)
+    lines = run_label(params=params)
     assert lines[-1].startswith(
-        "suspicious labels need two networks that agree: list another teacher, or ask a student"
+        "suspicious labels need two networks that agree: list another teacher, or add a student"
     )
     assert people_of()[0]["keypoint_sources"][WRIST] == "teacher tiny"
     assert json.loads((OUT / "suspicious.json").read_text()) == []
@@ -289,8 +292,8 @@ def test_a_student_is_asked_as_well(truth: np.ndarray) -> None:
     settings = NetworkSettings(width=8, depth=1)
     torch.manual_seed(0)
     wanted = spec(skeleton=UNIFIED, input_wh=(32, 64))
-    save_student(Student(build(settings, wanted).eval(), settings, wanted), folder, {})
-    said(student="one", device="cpu", out=Path("elsewhere"))
+    save_student(Student(build_network(settings, wanted).eval(), settings, wanted), folder, {})
+    run_label(student="one", device="cpu", out=Path("elsewhere"))
     document = json.loads(Path("elsewhere/annotations/person_keypoints_train.json").read_text())
     weights = hashlib.sha256((folder / "student.safetensors").read_bytes()).hexdigest()
     assert document["info"]["networks_sha256"]["student one"] == weights
@@ -303,19 +306,19 @@ def test_boxes_alone_are_filled_whole(truth: np.ndarray) -> None:
         del annotation["keypoints"]
     Path("annotations/train.json").write_text(json.dumps(document))
     prepare_and_teach()
-    lines = said()
+    lines = run_label()
     one = people_of()[0]
     found = np.array(one["keypoints"]).reshape(21, 3)
     assert np.abs(found[:17, :2] - truth[0, :, :2]).max() < OFF and (found[:17, 2] == 2).all()
     assert one["num_keypoints"] == 17 and "label" not in one["keypoint_sources"]
-    assert people_of()[7]["num_keypoints"] == 0  # a crowd, at which no teacher looks
+    assert people_of()[7]["num_keypoints"] == 0  # a crowd, on which no teacher runs
     assert lines[-1].startswith("0 suspicious labels")
 
 
 def test_wrong_names_and_places_are_refused(truth: np.ndarray) -> None:
     assert refusal("cocoa") == "params.yaml: unknown dataset `cocoa`: expected one of coco, mpii"
     assert refusal("coco", "test") == (
-        "dataset coco has no split `test` that teachers look at: expected one of train, validation"
+        "dataset coco has no split `test` that teachers run on: expected one of train, validation"
     )
     assert refusal(student="two") == "params.yaml: unknown student `two`: expected one of one"
     Path("file").write_text("")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from cache.lock import exclusive
-from pipeline.errors import UserError
-from pipeline.skeletons import COCO17, MPII16
+from pipeline.common.errors import UserError
+from pipeline.common.locks import exclusive
+from pipeline.pose.skeletons import COCO17, MPII16
 from stages import sample
-from stages.sample import SampleSettings, run, write_picture_digest
+from stages.sample import SampleSettings, run, write_image_digest
 
 SMALL = dict(size=96, train=14, test=6)
 
@@ -39,37 +39,37 @@ def triples(annotation: dict) -> np.ndarray:
 def test_the_same_bytes_whatever_the_workers(drawn, tmp_path):
     run(SampleSettings(folder=str(tmp_path / "sample"), workers=1, **SMALL))
     assert digests(tmp_path / "sample") == digests(drawn)
-    pictures, annotations, picture_digests = 2 * 14 + 3 * 6, 6, 3
-    assert len(digests(drawn)) == pictures + annotations + picture_digests
+    images, annotations, image_digests = 2 * 14 + 3 * 6, 6, 3
+    assert len(digests(drawn)) == images + annotations + image_digests
 
 
-def test_pictures_drawn_anew_change_a_file_beside_the_annotations(drawn):
-    """DVC watches the annotation folders, not the pictures."""
+def test_new_images_change_a_file_beside_the_annotations(drawn):
+    """DVC watches the annotation folders, not the images."""
     before = (drawn / "halpe/annotations/pictures.sha256").read_text()
-    picture = next((drawn / "halpe/val").iterdir())
-    content = picture.read_bytes()
-    picture.write_bytes(content + b"\0")
-    write_picture_digest(drawn / "halpe")
+    image = next((drawn / "halpe/val").iterdir())
+    content = image.read_bytes()
+    image.write_bytes(content + b"\0")
+    write_image_digest(drawn / "halpe")
     assert (drawn / "halpe/annotations/pictures.sha256").read_text() != before
-    picture.write_bytes(content)
-    write_picture_digest(drawn / "halpe")
+    image.write_bytes(content)
+    write_image_digest(drawn / "halpe")
     assert (drawn / "halpe/annotations/pictures.sha256").read_text() == before
 
 
-def test_a_picture_does_not_depend_on_how_many_there_are_and_does_on_the_seed(drawn, tmp_path):
+def test_a_image_does_not_depend_on_how_many_there_are_and_does_on_the_seed(drawn, tmp_path):
     run(SampleSettings(folder=str(tmp_path / "fewer"), workers=1, **SMALL | dict(train=2, test=1)))
     run(SampleSettings(folder=str(tmp_path / "other"), workers=1, seed=2, **SMALL | dict(train=2, test=1)))
     fewer, other, full = digests(tmp_path / "fewer"), digests(tmp_path / "other"), digests(drawn)
-    pictures = [name for name in fewer if name.endswith(".jpg")]
-    assert len(pictures) == 7
-    assert all(fewer[name] == full[name] for name in pictures)
-    assert all(fewer[name] != other[name] for name in pictures)
+    images = [name for name in fewer if name.endswith(".jpg")]
+    assert len(images) == 7
+    assert all(fewer[name] == full[name] for name in images)
+    assert all(fewer[name] != other[name] for name in images)
 
 
 def test_says_one_line(tmp_path, capsys):
     run(SampleSettings(folder=str(tmp_path / "sample"), workers=1, **SMALL | dict(train=1, test=1)))
     out = capsys.readouterr().out
-    assert out.count("\n") == 1 and "5 pictures" in out
+    assert out.count("\n") == 1 and "5 images" in out
 
 
 @pytest.mark.parametrize("part", ["train", "val"])

@@ -40,7 +40,7 @@ def save_boxes(
     }
     deep = first_channels == 12
     nodes = [
-        helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
         *([helper.make_node("SpaceToDepth", ["values"], ["deep"], blocksize=2)] if deep else []),
         helper.make_node("Conv", ["deep" if deep else "values", "filters"], ["convolved"]),
         helper.make_node("ReduceMax", ["convolved"], ["nothing"], axes=[1, 2, 3], keepdims=0),
@@ -71,7 +71,7 @@ def save_boxes(
     if labels:
         outputs.append(helper.make_tensor_value_info("labels", TensorProto.INT64, [1, "boxes"]))
     shape = [1, 3, "height", "width"] if any_size else [1, 3, height, width]
-    _save(path, nodes, helper.make_tensor_value_info("picture", dtype, shape), outputs, constants)
+    _save(path, nodes, helper.make_tensor_value_info("image", dtype, shape), outputs, constants)
 
 
 def save_cells(path: Path, decoded: bool = False, classes: int = 2) -> None:
@@ -87,7 +87,7 @@ def save_cells(path: Path, decoded: bool = False, classes: int = 2) -> None:
         "channel": np.array([1]),
         "column": np.array([1, -1, 1]),
     }
-    nodes = [helper.make_node("Slice", ["picture", "two", "three", "channel"], ["red"])]
+    nodes = [helper.make_node("Slice", ["image", "two", "three", "channel"], ["red"])]
     objectness, boxes = [], []
     for stride, share in ((8, 0.6), (16, 0.8), (32, 1.0)):
         rows, columns = np.mgrid[: height // stride, : width // stride]
@@ -111,11 +111,11 @@ def save_cells(path: Path, decoded: bool = False, classes: int = 2) -> None:
         helper.make_node("Concat", ["boxes", "objectness", "classes"], ["output"], axis=2),
     ]
     found = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, len(boxes), 5 + classes])
-    picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, height, width])
-    _save(path, nodes, picture, [found], constants)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, height, width])
+    _save(path, nodes, image, [found], constants)
 
 
-def _save(path: Path, nodes: list, picture: object, outputs: list, constants: dict[str, np.ndarray]) -> None:
+def _save(path: Path, nodes: list, image: object, outputs: list, constants: dict[str, np.ndarray]) -> None:
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "detector", [picture], outputs, initializers)
+    graph = helper.make_graph(nodes, "detector", [image], outputs, initializers)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)

@@ -1,4 +1,4 @@
-"""Boxes from COCO files: which box belongs to which picture, and which are left out."""
+"""Boxes from COCO files: which box belongs to which image, and which are left out."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.detection.boxes import Boxes, inside, read_box_file, refuse_strangers, whole_picture
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.detection.boxes import Boxes, boxes_inside, read_box_file, refuse_unrelated_images, whole_image_box
 
 PERSON, DOG = {"id": 1, "name": "person"}, {"id": 18, "name": "dog"}
 
@@ -59,7 +59,7 @@ def test_detections_are_matched_by_the_number_that_the_name_ends_with(tmp_path: 
     [
         (annotations(box(9, 1)), "expected its `image_id` among `images`, found 9"),
         (annotations(names={1: "x.jpg", 2: "./x.jpg"}), "every `file_name` once"),
-        (annotations(names={1: "../x.jpg"}), "a file name inside the picture folder"),
+        (annotations(names={1: "../x.jpg"}), "a file name inside the image folder"),
         ({"images": []}, "expected `categories`"),
         ([{"image_id": 1, "category_id": 1, "score": 1, "bbox": [1, 2, 3]}], "`bbox` to hold 4 numbers"),
         ("boxes", "an object with `images`"),
@@ -71,34 +71,34 @@ def test_malformed_files_are_refused(tmp_path: Path, document: Any, message: str
     assert "\n" not in str(error.value)
 
 
-def test_boxes_outside_the_picture_are_named_and_left_out() -> None:
+def test_boxes_outside_the_image_are_named_and_left_out() -> None:
     boxes = np.array(
         [[-5.0, -5, 10, 10], [100, 0, 5, 5], [0, 80, 5, 5], [-9, 0, 9, 5], [5, 5, 0, 5], [99.5, 79.5, 9, 9]]
     )
-    said: list[str] = []
-    kept = inside(Boxes(boxes, np.arange(6.0)), 100, 80, said.append)
+    warned: list[str] = []
+    kept = boxes_inside(Boxes(boxes, np.arange(6.0)), 100, 80, warned.append)
     assert kept.score.tolist() == [0, 5] and kept.xywh.tolist() == boxes[[0, 5]].tolist()
-    assert said == [
-        "box [100.0, 0.0, 5.0, 5.0] is outside the 100 x 80 picture and left out",
-        "box [0.0, 80.0, 5.0, 5.0] is outside the 100 x 80 picture and left out",
-        "box [-9.0, 0.0, 9.0, 5.0] is outside the 100 x 80 picture and left out",
+    assert warned == [
+        "box [100.0, 0.0, 5.0, 5.0] is outside the 100 x 80 image and left out",
+        "box [0.0, 80.0, 5.0, 5.0] is outside the 100 x 80 image and left out",
+        "box [-9.0, 0.0, 9.0, 5.0] is outside the 100 x 80 image and left out",
         "box [5.0, 5.0, 0.0, 5.0] is without an area and left out",
     ]
 
 
-def test_a_file_about_other_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_file_about_other_images_is_refused(tmp_path: Path) -> None:
     ours = [PurePosixPath("/p/y.jpg"), PurePosixPath("/p/z.jpg")]
     for document, known in ((annotations(box(7, 1)), "/p/x.jpg"), ([box(12, 1, score=1)], "/p/a12.jpg")):
         file = read_box_file(written(tmp_path, document))
-        refuse_strangers(file, [*ours, PurePosixPath(known)])
+        refuse_unrelated_images(file, [*ours, PurePosixPath(known)])
         with pytest.raises(UserError, match=r"none that is 'y\.jpg' or another"):
-            refuse_strangers(file, ours)
-    refuse_strangers(read_box_file(written(tmp_path, [])), ours)
+            refuse_unrelated_images(file, ours)
+    refuse_unrelated_images(read_box_file(written(tmp_path, [])), ours)
 
 
-def test_the_whole_picture() -> None:
-    assert whole_picture(640, 480).xywh.tolist() == [[0, 0, 640, 480]]
-    assert whole_picture(640, 480).score.tolist() == [1]
+def test_the_whole_image() -> None:
+    assert whole_image_box(640, 480).xywh.tolist() == [[0, 0, 640, 480]]
+    assert whole_image_box(640, 480).score.tolist() == [1]
 
 
 @pytest.mark.parametrize("category", [[1], {}, "1", None, -1])

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.media.videos import VideoFacts, VideoWriter, read_frames, video_facts
+from pipeline.common.errors import UserError
+from pipeline.media.videos import VideoHeader, VideoWriter, read_frames, read_video_header
 
 WH = (64, 48)
 
@@ -22,7 +22,7 @@ def write(path: Path, levels: list[int], wh: tuple[int, int] = WH, rate: float =
 def test_frames_come_back_in_order(tmp_path: Path) -> None:
     levels = [0, 60, 120, 180, 240]
     write(tmp_path / "a %02d.mp4", levels)
-    assert video_facts(tmp_path / "a %02d.mp4") == VideoFacts(5, 10.0)
+    assert read_video_header(tmp_path / "a %02d.mp4") == VideoHeader(5, 10.0)
     frames = list(read_frames(tmp_path / "a %02d.mp4"))
     assert all(frame.shape == (48, 64, 3) and frame.dtype == np.uint8 for frame in frames)
     middle = np.array([frame[24, 32] for frame in frames], int)
@@ -47,7 +47,7 @@ def test_what_is_no_video(tmp_path: Path, how: str, capfd: pytest.CaptureFixture
         write(path, [0] * 20)
         path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(UserError, match=r"a\.mp4: expected a video that FFmpeg reads, found none"):
-        video_facts(path)
+        read_video_header(path)
     assert capfd.readouterr().err == ""
 
 

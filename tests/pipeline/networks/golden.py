@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.networks.architectures import architecture
+from pipeline.networks.architectures import build_architecture
 
 TOLERANCE = 1e-4
 """Of the largest value: float32 sums in another order through at most some 300 layers (seen: 1e-6). The smallest mistake tried,
@@ -23,7 +23,7 @@ batch norms with an epsilon of 1e-3, is 4e-4 off; a pooling in another order 1e-
 
 @dataclass(frozen=True)
 class Golden:
-    """`values` of each output (x and y, or heatmaps) are those at the flat indices `at`."""
+    """The outputs of MMPose's network: for each (x and y, or heatmaps) its `values` at the flat indices `at`."""
 
     keypoints: int
     input: tuple[int, int]
@@ -39,7 +39,7 @@ def golden(name: str) -> Golden:
 
 
 def filled(weights: dict[str, torch.Tensor], gain: float) -> dict[str, torch.Tensor]:
-    """Weights of the same names and shapes, each drawn from a generator seeded with the CRC-32 of its name.
+    """Draw weights of the same names and shapes, each from a generator seeded with the CRC-32 of its name.
 
     Matrices and kernels: normal with variance gain / fan-in. Variances: uniform from 0.75 to 1.25. Other scales: around 1 by 0.1.
     All else, biases and means: around 0 by 0.05.
@@ -63,20 +63,20 @@ def _drawn(name: str, value: torch.Tensor, gain: float) -> torch.Tensor:
 
 
 def golden_network(name: str) -> nn.Module:
-    """Our network with the golden weights, in evaluation mode."""
+    """Return the project's network with the golden weights, in evaluation mode."""
     numbers = golden(name)
-    network = architecture(name, numbers.keypoints, (numbers.input[1], numbers.input[0]))
+    network = build_architecture(name, numbers.keypoints, (numbers.input[1], numbers.input[0]))
     network.load_state_dict(filled(network.state_dict(), numbers.gain))
     return network.eval()
 
 
 def golden_batch(height: int, width: int) -> torch.Tensor:
-    """The two inputs (2, 3, H, W) that the outputs belong to."""
+    """Return the two inputs (2, 3, H, W) that the outputs belong to."""
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(7))
 
 
 def names_and_shapes(network: nn.Module) -> str:
-    """sha256 over the sorted lines `name 64x3x7x7`."""
+    """Return the sha256 over the sorted lines `name 64x3x7x7`."""
     lines = (f"{name} {'x'.join(map(str, value.shape))}\n" for name, value in sorted(network.state_dict().items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -86,7 +86,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def differences(name: str, outputs: list[np.ndarray]) -> list[float]:
-    """Per output the largest difference from MMPose's values over its largest value; shapes are asserted."""
+    """Return for each output the largest difference from MMPose's values relative to its largest value; assert the shapes."""
     expected = golden(name).outputs
     assert [list(output.shape) for output in outputs] == [each["shape"] for each in expected]
     return [

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from pipeline.errors import UserError
-from pipeline.networks.architectures import ARCHITECTURES, architecture, published_spec
-from pipeline.skeletons import COCO17, MPII16
-from pipeline.spec import NetworkSpec, parse_spec, spec_values
+from pipeline.common.errors import UserError
+from pipeline.networks.architectures import ARCHITECTURES, build_architecture, published_spec
+from pipeline.pose.skeletons import COCO17, MPII16
+from pipeline.pose.spec import NetworkSpec, parse_spec, spec_values
 from tests.pipeline.networks.golden import parameters
 
 PUBLISHED = {
@@ -27,7 +27,7 @@ def test_all_are_here():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_parameters_are_those_published(name):
     with torch.device("meta"):
-        network = architecture(name, 17, (192, 256))
+        network = build_architecture(name, 17, (192, 256))
     digits = 2 if name.startswith("rtmpose") else 1
     assert round(parameters(network) / 1e6, digits) == PUBLISHED[name]
 
@@ -35,8 +35,8 @@ def test_parameters_are_those_published(name):
 def test_the_large_ones_to_the_last_parameter():
     # Simple Baselines as others have rebuilt them (osmr/imgclsmob, the table of COCO keypoint networks).
     with torch.device("meta"):
-        assert parameters(architecture("resnet-50", 17, (192, 256))) == 33_999_697
-        assert parameters(architecture("resnet-101", 17, (192, 256))) == 52_991_825
+        assert parameters(build_architecture("resnet-50", 17, (192, 256))) == 33_999_697
+        assert parameters(build_architecture("resnet-101", 17, (192, 256))) == 52_991_825
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_large_ones_to_the_last_parameter():
 )
 def test_what_is_not_there_is_refused(name, wh, message):
     with pytest.raises(UserError, match=message):
-        architecture(name, 17, wh)
+        build_architecture(name, 17, wh)
 
 
 def test_published_inputs():

@@ -1,4 +1,4 @@
-"""Checkpoints as their makers write them, and files that are none. MMEngine's classes are made here: no mm* package is needed."""
+"""Checkpoints as their makers write them, and files that are no checkpoints. MMEngine's classes are imitated here."""
 
 import collections
 import os
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.networks import checkpoint
-from pipeline.networks.architectures import ARCHITECTURES, architecture
-from pipeline.networks.checkpoint import Fit, fitting, load_into, read_state_dict, start_from
+from pipeline.networks.architectures import ARCHITECTURES, build_architecture
+from pipeline.networks.checkpoint import ArchitectureMatch, load_backbone, load_into, match_architecture
+from pipeline.networks.checkpoint_reader import read_state_dict
 from pipeline.networks.cspnext import CSPNeXt
 from pipeline.networks.rtmpose import SIZES, RTMPose
 from tests.pipeline.networks.golden import filled
@@ -42,7 +43,7 @@ MODULES = (
 
 @pytest.fixture
 def mmengine(monkeypatch):
-    """Two of MMEngine's classes under their own names, as they pickle themselves."""
+    """Define two of MMEngine's classes under their own names, so that they pickle as MMEngine's."""
 
     class HistoryBuffer:
         def __init__(self):
@@ -117,7 +118,7 @@ def test_of_two_sets_the_one_that_mmengine_saves_averaged(tmp_path):
 
 
 class Trap:
-    """Pickled, it makes a folder when it is loaded by an ordinary unpickler."""
+    """An object whose pickle makes a folder when an ordinary unpickler loads it."""
 
     def __init__(self, call, *arguments):
         self.parts = call, arguments
@@ -221,29 +222,29 @@ def test_a_path_without_a_file(tmp_path):
 
 
 def weights_of(name, keypoints, input_wh):
-    """Names and shapes alone, on the meta device."""
+    """Return names and shapes alone, on the meta device."""
     with torch.device("meta"):
-        return architecture(name, keypoints, input_wh).state_dict()
+        return build_architecture(name, keypoints, input_wh).state_dict()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_weights_say_what_they_fit(name):
+def test_the_architecture_of_weights_is_matched(name):
     size = (288, 384) if name.startswith("rtmpose") else None
-    assert fitting(weights_of(name, 21, (288, 384))) == Fit(name, 21, size)
+    assert match_architecture(weights_of(name, 21, (288, 384))) == ArchitectureMatch(name, 21, size)
 
 
 def test_weights_of_something_else_fit_nothing():
-    assert fitting(WEIGHTS) is None
+    assert match_architecture(WEIGHTS) is None
     weights = weights_of("resnet-50", 17, (64, 64))
-    assert fitting({name: value for name, value in weights.items() if "layer3.5" not in name}) is None
-    assert fitting({**weights, "head.final_layer.weight": torch.zeros(17)}) is None
+    assert match_architecture({name: value for name, value in weights.items() if "layer3.5" not in name}) is None
+    assert match_architecture({**weights, "head.final_layer.weight": torch.zeros(17)}) is None
     bins = weights_of("rtmpose-t", 17, (64, 64))
-    assert fitting({**bins, "head.cls_x.weight": torch.zeros(130, 256)}) is None
-    assert fitting({**bins, "head.cls_x.weight": torch.tensor(1.0)}) is None
+    assert match_architecture({**bins, "head.cls_x.weight": torch.zeros(130, 256)}) is None
+    assert match_architecture({**bins, "head.cls_x.weight": torch.tensor(1.0)}) is None
 
 
 def claimed(*shape):
-    """One number that claims to be a tensor of that shape, as a file of a few bytes can."""
+    """Return a tensor of one stored number that claims that shape, as a file of a few bytes can."""
     return torch.zeros(1).expand(shape)
 
 
@@ -254,23 +255,23 @@ HUGE = 2**40
 @pytest.mark.parametrize("name", ["rtmpose-t", "resnet-50"])
 def test_a_claim_of_absurdly_many_keypoints_fits_nothing(monkeypatch, name, count):
     weights = weights_of(name, 17, (64, 64))
-    monkeypatch.setattr(checkpoint, "architecture", lambda *_: pytest.fail("a network was built"))
-    assert fitting({**weights, "head.final_layer.weight": claimed(count, 1, 1, 1)}) is None
+    monkeypatch.setattr(checkpoint, "build_architecture", lambda *_: pytest.fail("a network was built"))
+    assert match_architecture({**weights, "head.final_layer.weight": claimed(count, 1, 1, 1)}) is None
 
 
 @pytest.mark.parametrize("count", [2 * 4128, HUGE, 2**62])
 @pytest.mark.parametrize("axis", "xy")
 def test_a_claim_of_absurdly_many_bins_fits_nothing(monkeypatch, count, axis):
-    monkeypatch.setattr(checkpoint, "architecture", lambda *_: pytest.fail("a network was built"))
+    monkeypatch.setattr(checkpoint, "build_architecture", lambda *_: pytest.fail("a network was built"))
     weights = weights_of("rtmpose-t", 17, (64, 64))
-    assert fitting({**weights, f"head.cls_{axis}.weight": claimed(count, 1)}) is None
+    assert match_architecture({**weights, f"head.cls_{axis}.weight": claimed(count, 1)}) is None
 
 
 def test_a_huge_claim_in_a_file_is_one_line(tmp_path):
-    weights = {**architecture("rtmpose-t", 3, (32, 32)).state_dict(), "head.cls_x.weight": claimed(HUGE, 256)}
+    weights = {**build_architecture("rtmpose-t", 3, (32, 32)).state_dict(), "head.cls_x.weight": claimed(HUGE, 256)}
     path = save(tmp_path / "file.pth", {"state_dict": weights})
     with pytest.raises(UserError) as error:
-        load_into(architecture("rtmpose-t", 3, (32, 32)), read_state_dict(path), path, "it")
+        load_into(build_architecture("rtmpose-t", 3, (32, 32)), read_state_dict(path), path, "it")
     assert "1 of another shape (head.cls_x.weight is [1099511627776, 256], expected [64, 256])" in str(error.value)
     assert "nor does it fit any other" in str(error.value)
 
@@ -283,7 +284,7 @@ def test_weights_of_other_precisions_are_read(tmp_path, dtype):
 
 def test_weights_are_copied(tmp_path):
     torch.manual_seed(0)
-    ours, other = (architecture("rtmpose-t", 3, (64, 32)) for _ in range(2))
+    ours, other = (build_architecture("rtmpose-t", 3, (64, 32)) for _ in range(2))
     weights = dict(other.state_dict(), **{"data_preprocessor.mean": torch.zeros(3, 1, 1)})
     weights.pop("backbone.stem.0.bn.num_batches_tracked")
     load_into(
@@ -324,9 +325,9 @@ def test_weights_are_copied(tmp_path):
         ),
     ],
 )
-def test_weights_of_another_network_say_which(tmp_path, name, keypoints, input_wh, message):
-    weights = architecture("rtmpose-t", 16, (64, 32)).state_dict()
-    network = architecture(name, keypoints, input_wh)
+def test_weights_of_another_network_are_refused_with_its_name(tmp_path, name, keypoints, input_wh, message):
+    weights = build_architecture("rtmpose-t", 16, (64, 32)).state_dict()
+    network = build_architecture(name, keypoints, input_wh)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(UserError) as error:
         load_into(network, weights, "file", "it")
@@ -335,23 +336,23 @@ def test_weights_of_another_network_say_which(tmp_path, name, keypoints, input_w
     same(network.state_dict(), before)
 
 
-def test_weights_that_fit_nothing_say_so(tmp_path):
+def test_weights_that_fit_no_architecture_are_refused(tmp_path):
     with pytest.raises(
         UserError,
         match=r"2 unexpected \(backbone\.conv\.weight, head\.bias\): nor does it fit any other of rtmpose-t, ",
     ):
-        load_into(architecture("rtmpose-t", 3, (32, 32)), WEIGHTS, tmp_path, "it")
+        load_into(build_architecture("rtmpose-t", 3, (32, 32)), WEIGHTS, tmp_path, "it")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    weights = architecture("rtmpose-t", 3, (32, 32)).state_dict()
+    weights = build_architecture("rtmpose-t", 3, (32, 32)).state_dict()
     weights["head.final_layer.bias"] = torch.tensor([0.0, float("nan"), 0.0])
     with pytest.raises(UserError, match=r"holds NaN or infinite weights in head\.final_layer\.bias"):
-        load_into(architecture("rtmpose-t", 3, (32, 32)), weights, tmp_path, "it")
+        load_into(build_architecture("rtmpose-t", 3, (32, 32)), weights, tmp_path, "it")
 
 
 def published_start(path, size, **more):
-    """A CSPNeXt under a head of maps, as the published starts are: weights drawn by name; the backbone's of them."""
+    """Save a CSPNeXt under a heatmap head, as the published backbones are, with random weights; return the backbone's weights."""
     backbone = {f"backbone.{name}": value for name, value in CSPNeXt(*SIZES[size]).state_dict().items()}
     weights = filled(backbone, 1.6) | {"head.final_layer.weight": torch.zeros(17, backbone_channels(size), 1, 1)}
     save(path, {"meta": {}, "state_dict": {"data_preprocessor.mean": torch.zeros(3), **weights, **more}})
@@ -368,16 +369,16 @@ def test_a_published_start_fills_the_backbone_and_nothing_else(tmp_path, size):
     torch.manual_seed(0)
     network = RTMPose(size, 5, (64, 64))
     head = {name: value.clone() for name, value in network.head.state_dict().items()}
-    start_from(network, tmp_path / "cspnext.pth", f"rtmpose-{size}")
+    load_backbone(network, tmp_path / "cspnext.pth", f"rtmpose-{size}")
     same(network.backbone.state_dict(), expected)
     same(network.head.state_dict(), head)
     assert not torch.equal(RTMPose(size, 5, (64, 64)).backbone.stem[0].conv.weight, expected["stem.0.conv.weight"])
 
 
 def test_a_whole_rtmpose_gives_its_backbone_whatever_its_keypoints_and_input(tmp_path):
-    whole = filled(architecture("rtmpose-t", 17, (192, 256)).state_dict(), 1.6)
+    whole = filled(build_architecture("rtmpose-t", 17, (192, 256)).state_dict(), 1.6)
     network = RTMPose("t", 5, (64, 64))
-    start_from(network, save(tmp_path / "coco.pth", {"state_dict": whole}), "rtmpose-t")
+    load_backbone(network, save(tmp_path / "coco.pth", {"state_dict": whole}), "rtmpose-t")
     same(
         network.backbone.state_dict(),
         {name.removeprefix("backbone."): value for name, value in whole.items() if name.startswith("backbone.")},
@@ -388,18 +389,18 @@ def test_a_whole_rtmpose_gives_its_backbone_whatever_its_keypoints_and_input(tmp
     ("weights", "message"),
     [
         (
-            lambda: filled(architecture("rtmpose-s", 17, (192, 256)).state_dict(), 1.6),
+            lambda: filled(build_architecture("rtmpose-s", 17, (192, 256)).state_dict(), 1.6),
             r"coco\.pth: its backbone does not fit rtmpose-t: .* of another shape \(stem\.0\.conv\.weight is "
             r"\[16, 3, 3, 3\], expected \[12, 3, 3, 3\], .* and \d+ more\): it is rtmpose-s's$",
         ),
         (
-            lambda: architecture("resnet-50", 17, (192, 256)).state_dict(),
+            lambda: build_architecture("resnet-50", 17, (192, 256)).state_dict(),
             r"does not fit rtmpose-t: \d+ missing \(.*\); \d+ unexpected \(.*\): it is none of rtmpose-t, .*: take another",
         ),
         (lambda: {"neck.weight": torch.zeros(1)}, r"expected weights under `backbone\.\*`, found none"),
         (
             lambda: {
-                **architecture("rtmpose-t", 1, (32, 32)).state_dict(),
+                **build_architecture("rtmpose-t", 1, (32, 32)).state_dict(),
                 "backbone.stem.0.bn.bias": torch.full((12,), float("inf")),
             },
             r"holds NaN or infinite weights in stem\.0\.bn\.bias",
@@ -411,15 +412,15 @@ def test_a_start_of_another_network_is_refused_and_changes_nothing(tmp_path, wei
     network = RTMPose("t", 5, (64, 64))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(UserError, match=message) as error:
-        start_from(network, save(tmp_path / "coco.pth", {"state_dict": weights()}), "rtmpose-t")
+        load_backbone(network, save(tmp_path / "coco.pth", {"state_dict": weights()}), "rtmpose-t")
     assert "\n" not in str(error.value)
     same(network.state_dict(), before)
 
 
-def test_a_start_offered_as_a_teacher_is_told_what_it_is_for(tmp_path):
+def test_a_backbone_offered_as_a_teacher_is_refused_with_its_use(tmp_path):
     published_start(tmp_path / "cspnext.pth", "s")
     weights = read_state_dict(tmp_path / "cspnext.pth")
     with pytest.raises(
-        UserError, match=r"; its backbone alone, rtmpose-s's, is a start for a student \(`distill\.start`\)$"
+        UserError, match=r"; its backbone, rtmpose-s's, can initialise a student's \(`distill\.start`\)$"
     ):
-        load_into(architecture("rtmpose-s", 17, (192, 256)), weights, tmp_path / "cspnext.pth", "rtmpose-s")
+        load_into(build_architecture("rtmpose-s", 17, (192, 256)), weights, tmp_path / "cspnext.pth", "rtmpose-s")

@@ -1,4 +1,4 @@
-"""HRNet and ResNet with deconvolutions: MMPose's own outputs, and networks that can be trained."""
+"""HRNet and ResNet with deconvolutions: their outputs equal MMPose's, and they can be trained."""
 
 import pytest
 import torch

@@ -41,8 +41,8 @@ def test_every_parameter_is_trained():
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def test_a_fresh_one_says_nothing_and_learns():
-    # Four pictures by heart in 20 steps, from a uniform guess over the 128 bins of each axis.
+def test_a_new_network_is_uniform_and_learns():
+    # Four images are overfitted in 20 steps, from a uniform distribution over the 128 bins of each axis.
     torch.manual_seed(0)
     network = RTMPose("t", 1, (64, 64))
     crops, bins = torch.zeros(4, 3, 64, 64), torch.tensor([[20, 90], [90, 20], [20, 20], [90, 90]])

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import UserError
-from pipeline.networks.build import NetworkSettings, Student, build, kind_of, load_student, save_student
+from pipeline.common.errors import UserError
+from pipeline.networks.build import Student, build_network, load_student, save_student
 from pipeline.networks.run import as_tuple, forward_of, torch_device
-from pipeline.skeletons import COCO17, MPII16, Skeleton, union
+from pipeline.pose.options import NetworkSettings
+from pipeline.pose.skeletons import COCO17, MPII16, Skeleton, union
 from tests.pipeline.examples import spec
 from tests.pipeline.networks.golden import TOLERANCE, differences, filled, golden, golden_batch
 
@@ -18,7 +19,7 @@ SPEC = spec(skeleton=SKELETON, input_wh=(32, 64))
 def student(seed=0):
     torch.manual_seed(seed)
     settings = NetworkSettings(width=8, depth=1)
-    network = build(settings, SPEC)
+    network = build_network(settings, SPEC)
     network(torch.randn(4, 3, 64, 32))  # moves the norms' running statistics off their defaults
     return Student(network.eval(), settings, SPEC)
 
@@ -27,7 +28,7 @@ def student(seed=0):
 def test_maps_are_a_quarter_of_the_crop(width, depth, keypoints, height, span):
     skeleton = Skeleton("some", tuple(f"keypoint {n}" for n in range(keypoints)))
     settings = NetworkSettings(width=width, depth=depth)
-    network = build(settings, spec(skeleton=skeleton, input_wh=(span, height))).eval()
+    network = build_network(settings, spec(skeleton=skeleton, input_wh=(span, height))).eval()
     assert network(torch.zeros(2, 3, height, span)).shape == (2, keypoints, height // 4, span // 4)
 
 
@@ -39,7 +40,7 @@ def test_weights_follow_from_torchs_seed():
 
 
 def test_every_parameter_takes_part():
-    network = build(NetworkSettings(width=8), SPEC)
+    network = build_network(NetworkSettings(width=8), SPEC)
     network(torch.randn(2, 3, 64, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
@@ -61,12 +62,12 @@ SIMCC = spec(skeleton=SKELETON, input_wh=(32, 64), kind="simcc", affine="classic
 
 @pytest.mark.parametrize("name", ["rtmpose-t", "rtmpose-s"])
 def test_the_papers_students_are_mmposes_networks_after_a_round_trip(tmp_path, name):
-    """Weights drawn by name, through the student's file, to MMPose 1.3.2's own numbers."""
+    """A student with the golden weights, saved and loaded, gives the outputs of MMPose 1.3.2."""
     numbers = golden(name)
     height, width = numbers.input
     wanted = spec(skeleton=union([COCO17, MPII16]), input_wh=(width, height), kind="simcc", affine="classic")
     settings = NetworkSettings(network=name)
-    network = build(settings, wanted)
+    network = build_network(settings, wanted)
     network.load_state_dict(filled(network.state_dict(), numbers.gain))
     save_student(Student(network, settings, wanted), tmp_path, {})
     loaded = load_student(tmp_path)
@@ -87,7 +88,7 @@ def test_the_papers_students_are_mmposes_networks_after_a_round_trip(tmp_path, n
     ids=lambda value: value.network if isinstance(value, NetworkSettings) else "",
 )
 def test_every_network_is_outputs_of_features(settings, wanted, features):
-    network = build(settings, wanted).eval()
+    network = build_network(settings, wanted).eval()
     crops = torch.randn(2, 3, 64, 32)
     with torch.inference_mode():
         between = network.features(crops)
@@ -95,18 +96,18 @@ def test_every_network_is_outputs_of_features(settings, wanted, features):
         assert network.channels == features[0]
         whole, parts = as_tuple(network(crops)), as_tuple(network.outputs(between))
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
-    assert len(whole) == (1 if kind_of(settings) == "heatmap_logits" else 2)
-    assert wanted.kind == kind_of(settings)
+    assert len(whole) == (1 if settings.output_kind == "heatmap_logits" else 2)
+    assert wanted.kind == settings.output_kind
 
 
 def test_an_input_that_rtmpose_cannot_have():
     with pytest.raises(UserError, match=r"rtmpose-t: expected an input whose .* multiples of 32, found 60x32"):
-        build(NetworkSettings(network="rtmpose-t"), spec(input_wh=(32, 60), kind="simcc"))
+        build_network(NetworkSettings(network="rtmpose-t"), spec(input_wh=(32, 60), kind="simcc"))
 
 
 def test_only_rtmpose_has_a_published_start(tmp_path):
     with pytest.raises(ValueError, match="no checkpoint is published for a pyramid"):
-        build(NetworkSettings(), SPEC, tmp_path / "cspnext.pth")
+        build_network(NetworkSettings(), SPEC, tmp_path / "cspnext.pth")
 
 
 def test_a_students_file_from_before_networks_had_names(tmp_path):
@@ -176,11 +177,11 @@ def test_a_description_of_an_enormous_network_is_refused_before_it_is_built(tmp_
         load_student(tmp_path)
 
 
-def test_a_kind_that_the_network_does_not_say_is_refused(tmp_path):
+def test_a_kind_that_the_network_does_not_give_is_refused(tmp_path):
     save_student(student(), tmp_path, {})
     rewrite(lambda d: d["spec"].update(kind="simcc"))(tmp_path)
     with pytest.raises(
-        UserError, match=r"not a readable student \(pyramid says heatmap_logits, its spec simcc\): run "
+        UserError, match=r"not a readable student \(pyramid gives heatmap_logits, its spec has simcc\): run "
     ):
         load_student(tmp_path)
 

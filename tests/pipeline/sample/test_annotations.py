@@ -1,16 +1,16 @@
 import numpy as np
 
-from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth
+from pipeline.pose.skeletons import COCO17, HALPE26, MPII16
+from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth_arrays
 from pipeline.sample.body import BODY
 from pipeline.sample.scene import Person
-from pipeline.skeletons import COCO17, HALPE26, MPII16
 
 NOSE = BODY.index("nose")
 KNEE = BODY.index("left_knee")
 
 
 def person(**changes) -> Person:
-    """Keypoint k of BODY at (10 k, 10 k + 1); the nose hidden, the left knee outside the picture."""
+    """Keypoint k of BODY at (10 k, 10 k + 1); the nose hidden, the left knee outside the image."""
     keypoints = 10.0 * np.arange(len(BODY))[:, None] + (0.0, 1.0)
     inside = np.arange(len(BODY)) != KNEE
     visible = inside & (np.arange(len(BODY)) != NOSE)
@@ -69,7 +69,7 @@ def test_mpii_is_one_based_and_leaves_out_what_is_outside():
 
 
 def test_mpii_truth_has_corners_as_rows():
-    truth = mpii_truth(drawn(person(), person()))
+    truth = mpii_truth_arrays(drawn(person(), person()))
     assert truth["headboxes_src"][:, :, 1].tolist() == [[2, 3], [4, 5]]
     assert truth["jnt_missing"].sum(axis=0).tolist() == [1, 1]
     assert truth["pos_gt_src"][MPII16.index("left_knee"), :, 0].tolist() == [0, 0]

@@ -73,14 +73,14 @@ def test_everyday_people_are_upright_and_athletes_not_always():
     assert 0.3 < upright("sport") < 0.9
 
 
-def test_facing_the_camera_puts_the_left_shoulder_on_the_pictures_right():
+def test_facing_the_camera_puts_the_left_shoulder_on_the_images_right():
     body = pose_body(ADULT, standing())
     pair = np.stack([body.at("left_shoulder"), body.at("right_shoulder")])
     for yaw, sign in ((0, 1), (40, 1), (180, -1)):
         left, right = look_at(yaw, 0, 0, 5, 100).project(pair)[0]
         assert sign * (left[0] - right[0]) > 20
     nose = look_at(90, 0, 0, 5, 100).project(body.at("nose")[None])[0][0]
-    assert nose[0] > 5, "at yaw 90 a person looks to the picture's right"
+    assert nose[0] > 5, "at yaw 90 a person looks to the image's right"
 
 
 def test_projection_up_is_up_and_near_is_large():
@@ -91,10 +91,10 @@ def test_projection_up_is_up_and_near_is_large():
     np.testing.assert_allclose(nearness, [0, 1])
 
 
-def test_the_picture_rolls_with_the_people():
+def test_the_image_rolls_with_the_people():
     rolled = look_at(0, 0, 30, 5, 100).project(np.array([[0, 1.0, 0]]))[0][0]
     level = look_at(0, 0, 0, 5, 100).project(np.array([[0, 1.0, 0]]))[0][0]
     affine = image_from_level(30, 256, 256)
     np.testing.assert_allclose(affine[:, :2] @ level, rolled)
     np.testing.assert_allclose(affine @ (127.5, 127.5, 1), [127.5, 127.5])
-    assert rolled[0] < -40, "a positive roll turns the picture counter-clockwise: up goes left"
+    assert rolled[0] < -40, "a positive roll turns the image counter-clockwise: up goes left"

@@ -28,13 +28,13 @@ def figure(yaw: float, **look) -> Figure:
 
 
 def painted(yaw: float, **look) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    picture = np.zeros((200, 200, 3), dtype=np.uint8)
-    return picture, *paint_figure(picture, figure(yaw, **look), UP)
+    image = np.zeros((200, 200, 3), dtype=np.uint8)
+    return image, *paint_figure(image, figure(yaw, **look), UP)
 
 
 def test_the_silhouette_is_what_was_painted():
-    picture, silhouette, _ = painted(0)
-    changed = (picture > 0).any(2)
+    image, silhouette, _ = painted(0)
+    changed = (image > 0).any(2)
     # Smooth edges reach half a pixel further than the silhouette, which is all that may differ.
     assert not (silhouette & ~cv2.dilate(changed.astype(np.uint8), np.ones((3, 3))).astype(bool)).any()
     assert np.count_nonzero(changed) == pytest.approx(np.count_nonzero(silhouette), rel=0.12)
@@ -49,9 +49,9 @@ def test_every_keypoint_lies_on_its_person():
 
 def test_colours_are_where_the_keypoints_say():
     red, green, blue = (0.0, 0.0, 255.0), (0.0, 255.0, 0.0), (255.0, 0.0, 0.0)
-    picture, *_ = painted(0, shirt=red, sleeves="long", trousers=green, legwear="long", shoes=blue)
+    image, *_ = painted(0, shirt=red, sleeves="long", trousers=green, legwear="long", shoes=blue)
     x, y = np.rint(figure(0).keypoints).astype(int).T
-    pixels = dict(zip(BODY.keypoints, picture[y, x], strict=True))
+    pixels = dict(zip(BODY.keypoints, image[y, x], strict=True))
     for side in ("left", "right"):
         assert pixels[f"{side}_elbow"].argmax() == 2
         assert pixels[f"{side}_knee"].argmax() == 1
@@ -63,12 +63,12 @@ def test_clothes_are_painted_over_the_limb_they_are_worn_on():
     blue = (255.0, 0.0, 0.0)
     kneeling = replace(STANDING, legs=np.tile((0.0, 0.0, 0.0, 70.0), (2, 1)))
     person = replace(figure(0, legwear="shorts", socks=blue), body=pose_body(Build(1.73, 1.0, 1.0, 1.0), kneeling))
-    picture = np.zeros((200, 200, 3), dtype=np.uint8)
-    paint_figure(picture, person, UP)
+    image = np.zeros((200, 200, 3), dtype=np.uint8)
+    paint_figure(image, person, UP)
     for side in ("left", "right"):
         knee, ankle = (person.keypoints[BODY.index(f"{side}_{joint}")] for joint in ("knee", "ankle"))
         x, y = np.rint(0.1 * knee + 0.9 * ankle).astype(int)
-        assert picture[y, x].argmax() == 0 and picture[y, x, 2] < 50
+        assert image[y, x].argmax() == 0 and image[y, x, 2] < 50
 
 
 def test_a_face_is_seen_from_the_front_alone():
@@ -92,7 +92,7 @@ def test_the_far_arm_is_hidden_in_profile():
 
 
 @pytest.mark.parametrize("style", ["everyday", "sport"])
-def test_labelled_keypoints_are_inside_picture_and_box(style):
+def test_labelled_keypoints_are_inside_image_and_box(style):
     people = [person for scene in scenes(style) for person in scene.people]
     assert len(people) > 40
     for person in people:
@@ -106,7 +106,7 @@ def test_labelled_keypoints_are_inside_picture_and_box(style):
 
 
 @pytest.mark.parametrize("style", ["everyday", "sport"])
-def test_people_are_mostly_in_the_picture_and_large_enough(style):
+def test_people_are_mostly_in_the_image_and_large_enough(style):
     people = [person for scene in scenes(style) for person in scene.people if person.labelled.any()]
     assert min(person.inside.mean() for person in people) > 0.5
     extent = np.array([person.box[2:].max() for person in people])
@@ -124,7 +124,7 @@ def test_head_boxes_hold_the_head():
             assert (point >= first - 4).all() and (point <= last + 4).all()
 
 
-def test_left_is_on_the_pictures_right_for_whoever_faces_the_camera():
+def test_left_is_on_the_images_right_for_whoever_faces_the_camera():
     left, right = BODY.index("left_shoulder"), BODY.index("right_shoulder")
     people = [person for scene in scenes("everyday") for person in scene.people]
     sides = [np.sign(p.keypoints[left, 0] - p.keypoints[right, 0]) for p in people if p.faces_camera > 0.7]
@@ -143,9 +143,7 @@ def test_some_people_are_far_crowded_hidden_or_cut_off():
 
 def test_the_two_styles_differ_in_colour():
     def saturation(style: Style) -> float:
-        return float(
-            np.mean([cv2.cvtColor(scene.picture, cv2.COLOR_BGR2HSV)[..., 1].mean() for scene in scenes(style)])
-        )
+        return float(np.mean([cv2.cvtColor(scene.image, cv2.COLOR_BGR2HSV)[..., 1].mean() for scene in scenes(style)]))
 
     assert saturation("sport") > 1.8 * saturation("everyday")
 
@@ -161,7 +159,7 @@ def test_mixing_takes_that_share_from_the_other_style():
 
 def test_looks_do_not_move_anybody():
     one, other = (render_scene("sport", 0.0, 128, np.random.default_rng(5), np.random.default_rng(n)) for n in (6, 7))
-    assert (one.picture != other.picture).any()
+    assert (one.image != other.image).any()
     for a, b in zip(one.people, other.people, strict=True):
         np.testing.assert_array_equal(a.keypoints, b.keypoints)
 
@@ -169,7 +167,7 @@ def test_looks_do_not_move_anybody():
 @pytest.mark.parametrize("size", [64, 200, 512])
 def test_other_sizes(size):
     scene = render_scene("everyday", 0.5, size, np.random.default_rng(1), np.random.default_rng(2))
-    assert scene.picture.shape == (size, size, 3)
+    assert scene.image.shape == (size, size, 3)
     assert scene.people[0].box[3] > 0.25 * size
 
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.targets.decode import decode
-from pipeline.targets.quantise import BINS, dequantise, distribution, quantise
+from pipeline.pose.decode import decode_heatmaps
+from pipeline.targets.quantise import BIN_AXES, dequantise, distribution, quantise
 
 FLOAT16 = 2.0**-11
 """Largest relative rounding of a float16."""
@@ -30,7 +30,7 @@ def test_the_peak_and_its_neighbours_have_all_levels():
         [[255, 51, 44, 44], [3, 3, 0, 44], [44, 0, 0, 0], [44, 0, 0, 0]],
     ]
     bins = np.array([[51, 51, 255, 3, 3], [255, 51, 51, 3, 51]])
-    assert quantise(bins / 255, BINS)[0].tolist() == [[44, 51, 255, 3, 0], [255, 51, 44, 0, 44]]
+    assert quantise(bins / 255, BIN_AXES)[0].tolist() == [[44, 51, 255, 3, 0], [255, 51, 44, 0, 44]]
 
 
 def test_a_zero_map_has_peak_zero():
@@ -78,7 +78,7 @@ def test_keypoints_survive(seed):
 
     first, second = random.uniform((8, 8), (40, 56), (2, 2))
     maps = (bump(*first) + random.uniform(0, 0.5) * bump(*second))[None]
-    raw, stored = (decode(m, "newton")[0] for m in (maps, dequantise(*quantise(maps))))
+    raw, stored = (decode_heatmaps(m, "newton")[0] for m in (maps, dequantise(*quantise(maps))))
     assert np.abs(raw - stored).max() < 0.1
 
 
@@ -96,7 +96,7 @@ def test_the_centre_of_mass_survives(sigma):
 
 def test_each_row_of_bins_has_its_own_peak():
     bins = np.array([[[0.1, 0.4, 0.2]], [[0.0, 0.0, 0.0]]])
-    levels, peak = quantise(bins, BINS)
+    levels, peak = quantise(bins, BIN_AXES)
     assert levels.tolist() == [[[64, 255, 128]], [[0, 0, 0]]]
     assert peak.tolist() == [[0.4], [0.0]]
 
@@ -119,5 +119,5 @@ def test_error_of_stored_bins(seed, sigma, at):
     bins = np.exp(-(((np.arange(384) - at) / sigma) ** 2) / 2)
     bins *= 1 + 0.1 * np.random.default_rng(seed).uniform(-1, 1, 384)
     bins /= bins.sum()
-    back = distribution(quantise(bins[None], BINS)[0])[0]
+    back = distribution(quantise(bins[None], BIN_AXES)[0])[0]
     assert np.abs(back - bins).sum() / 2 < 0.054

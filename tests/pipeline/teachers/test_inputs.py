@@ -1,10 +1,10 @@
-"""Network inputs straight from pictures are what cropping and normalising one after the other gives, to the last bit."""
+"""Network inputs straight from images are what cropping and normalising one after the other gives, to the last bit."""
 
 import numpy as np
 import pytest
 
-from pipeline.crops import crop
-from pipeline.teachers.inputs import fill, normalised_levels, widened
+from pipeline.pose.crops import crop
+from pipeline.teachers.inputs import normalised_levels, with_fourth_channel, write_inputs
 from tests.pipeline.examples import spec
 
 RANDOM = np.random.default_rng(0)
@@ -12,12 +12,12 @@ PICTURE = RANDOM.integers(0, 256, (40, 50, 3), dtype=np.uint8)
 AFFINES = np.array(
     [[[0.5, 0.1, -3.0], [-0.1, 0.6, 2.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [[3.0, 0, 90], [0, 3, 0]]]
 )
-"""Turned, as it is, and half of it outside the picture."""
+"""Turned, as it is, and half of it outside the image."""
 
 
-def filled(one, number, picture=PICTURE):
+def filled(one, number, image=PICTURE):
     inputs = np.full((3, 3, 16, 12), 7, number)
-    fill(inputs, picture, AFFINES, one, normalised_levels(one, number))
+    write_inputs(inputs, image, AFFINES, one, normalised_levels(one, number))
     return inputs
 
 
@@ -28,11 +28,11 @@ def test_equals_cropping_then_normalising(color, number):
     inputs = filled(one, number)
     assert inputs.dtype == number
     np.testing.assert_array_equal(inputs, one.normalised(crop(PICTURE, AFFINES, (12, 16))).astype(number))
-    np.testing.assert_array_equal(inputs, filled(one, number, widened(PICTURE)))
+    np.testing.assert_array_equal(inputs, filled(one, number, with_fourth_channel(PICTURE)))
 
 
 def test_channels_by_hand():
-    """The second crop is the picture's corner: channel c is (level - mean) / std of the spec's channel c."""
+    """The second crop is the image's corner: channel c is (level - mean) / std of the spec's channel c."""
     one = spec(input_wh=(12, 16), color="bgr")
     corner = PICTURE[:16, :12, ::-1].astype(np.float64)
     expected = (corner - one.mean) / one.std

@@ -1,4 +1,4 @@
-"""Several processes against one with all their people: losses, gradients, what stops them. On CPUs, over Gloo."""
+"""Several processes compared with one that has all their people: losses, gradients and errors, on CPUs with Gloo."""
 
 import os
 import socket
@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import UserError
-from pipeline.losses import Supervision
+from pipeline.common.errors import UserError
 from pipeline.networks.pyramid import Pyramid
-from pipeline.skeletons import Skeleton
-from pipeline.targets.distributions import gaussians
-from pipeline.training.distributed import Processes, own_device, started, together
-from pipeline.training.recipe import Recipe
-from pipeline.training.trainer import Aim, Execution, Trainer, TrainingBatch
+from pipeline.pose.skeletons import Skeleton
+from pipeline.training.distributed import Processes, own_device, process_group, process_info
+from pipeline.training.losses import Supervision
+from pipeline.training.optimizer import Recipe
+from pipeline.training.resample import gaussians
+from pipeline.training.trainer import LossConfig, RuntimeConfig, Trainer, TrainingBatch
 
 SKELETON = Skeleton("hips", ("left_hip", "right_hip", "pelvis"))
 PEOPLE = 6
@@ -26,12 +26,12 @@ KNOWN = {
     "one": ("111", "101", "111", "001", "000", "010"),
     "other": ("111", "111", "011", "101", "001", "000"),
 }
-"""Per source and person: which keypoints. The first three people have most of them, the last three hardly any."""
+"""Which keypoints are known, by source and person. The first three people have most of them, the last three hardly any."""
 WEIGHTINGS = ("fixed", "confidence", "adaptive")
 
 
 class Frozen(Pyramid):
-    """Its norms use their running statistics, so a person's output does not depend on who else is in the batch."""
+    """A network whose norms use their running statistics, so that a person's output does not depend on the rest of the batch."""
 
     def train(self, mode: bool = True) -> "Frozen":
         super().train(mode)
@@ -42,7 +42,7 @@ class Frozen(Pyramid):
 
 
 def settle(network: Frozen) -> None:
-    """The norms' statistics are those of noise, so that signals and gradients keep their size."""
+    """Return a network whose norms have the statistics of noise, so that signals and gradients keep their size."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
@@ -53,17 +53,17 @@ def settle(network: Frozen) -> None:
 def trainer(weighting: str, processes: Processes) -> Trainer:
     torch.manual_seed(0)
     weights = {"truth": 0.3, "one": 0.25, "other": 0.45}
-    aim = Aim(lambda progress: weights, SKELETON, deviation=0.8, weighting=weighting, consistency=0.1)
+    aim = LossConfig(lambda progress: weights, SKELETON, deviation=0.8, weighting=weighting, consistency=0.1)
     network = Frozen(3, 8)
     settle(network)
-    training = Trainer(network, RECIPE, aim, Execution(processes=processes))
+    training = Trainer(network, RECIPE, aim, RuntimeConfig(processes=processes))
     if weighting == "adaptive":
         nn.init.normal_(training.objective.shares.importance.weight)
     return training
 
 
 def batch(part: slice = slice(None)) -> TrainingBatch:
-    """Noise, with targets and scores of noise."""
+    """Return a batch of noise, with targets and scores of noise."""
     random = torch.Generator().manual_seed(1)
     inputs = torch.randn(PEOPLE, 3, 32, 32, generator=random)
     found = {}
@@ -79,14 +79,14 @@ def batch(part: slice = slice(None)) -> TrainingBatch:
 
 
 def process(rank: int, port: int, folder: str) -> None:
-    """One of two, with three of the six people."""
+    """Run one process of two, with three of the six people."""
     os.environ.update(
         RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     torch.set_num_threads(1)
     found = {}
-    with together(CPU) as processes:
-        part = processes.part(PEOPLE)
+    with process_group(CPU) as processes:
+        part = processes.batch_slice(PEOPLE)
         for weighting in WEIGHTINGS:
             training = trainer(weighting, processes)
             terms = training.step(batch(part))
@@ -101,14 +101,14 @@ def process(rank: int, port: int, folder: str) -> None:
         except UserError as error:
             found["refusal"] = str(error)
         found["any"] = [processes.any(rank == 1, CPU), processes.any(False, CPU)]
-        found["joined"] = processes.joined([f"from {rank}"])
-        processes.wait()
+        found["joined"] = processes.all_gather([f"from {rank}"])
+        processes.barrier()
     torch.save(found, Path(folder) / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What each of two processes found."""
+    """Run two processes and return the results of each."""
     folder = tmp_path_factory.mktemp("processes")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -147,27 +147,27 @@ def test_one_process_that_fails_stops_both_and_its_people_are_named(two):
 
 
 @pytest.mark.slow
-def test_what_one_says_all_know(two):
+def test_any_is_true_in_all_processes(two):
     for each in two:
         assert each["any"] == [True, False]
         assert each["joined"] == ["from 0", "from 1"]
 
 
 def test_a_batch_that_does_not_divide_is_refused():
-    assert [Processes(rank, 3).part(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert [Processes(rank, 3).batch_slice(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
     with pytest.raises(UserError, match=r"training.batch: expected a multiple of the 4 processes, found 6"):
-        Processes(0, 4).part(6)
+        Processes(0, 4).batch_slice(6)
 
 
 def test_alone_without_torchrun(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    assert started() == Processes(0, 1)
+    assert process_info() == Processes(0, 1)
     assert own_device(torch.device("cuda")) == torch.device("cuda")
-    with together(CPU) as processes:
-        assert processes.first
+    with process_group(CPU) as processes:
+        assert processes.is_main
         assert processes.any(True, CPU)
-        assert processes.joined(["a"]) == ["a"]
+        assert processes.all_gather(["a"]) == ["a"]
 
 
 def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch):

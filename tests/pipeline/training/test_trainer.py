@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import UserError
-from pipeline.losses import Supervision
-from pipeline.skeletons import Skeleton
-from pipeline.targets.distributions import gaussians, normalised
-from pipeline.training.recipe import Recipe
-from pipeline.training.trainer import Aim, Execution, Trainer, TrainingBatch
+from pipeline.common.errors import UserError
+from pipeline.pose.skeletons import Skeleton
+from pipeline.training.losses import Supervision
+from pipeline.training.optimizer import Recipe
+from pipeline.training.resample import gaussians, normalised_targets
+from pipeline.training.trainer import LossConfig, RuntimeConfig, Trainer, TrainingBatch
 
 RECIPE = Recipe(steps=60, learning_rate=0.01, warm_up=12, weight_decay=0.05, clip=5.0, average=0.9)
 WEIGHTS = {"truth": 0.6, "tiny": 0.4}
-AIM = Aim(lambda progress: WEIGHTS, Skeleton("corner", ("nose", "left_eye", "right_eye")), deviation=0.8)
+LOSS = LossConfig(lambda progress: WEIGHTS, Skeleton("corner", ("nose", "left_eye", "right_eye")), deviation=0.8)
 K = 3
 
 
 def network():
-    """Crops (B, 3, 32, 32) to maps (B, K, 8, 8)."""
+    """A network from crops (B, 3, 32, 32) to maps (B, K, 8, 8)."""
     return nn.Sequential(
         nn.Conv2d(3, 32, 4, stride=4),
         nn.BatchNorm2d(32),
@@ -33,11 +33,11 @@ def network():
 
 def trainer(recipe=RECIPE):
     torch.manual_seed(0)
-    return Trainer(network(), recipe, AIM)
+    return Trainer(network(), recipe, LOSS)
 
 
 def batch(seed=0):
-    """Four noise crops of 32 x 32, each keypoint somewhere else in each, and a teacher that knows two of three."""
+    """Return four noise crops of 32 x 32 with other keypoints in each, and a teacher that knows two of three."""
     random = torch.Generator().manual_seed(seed)
     points = 1 + 5 * torch.rand(4, K, 2, generator=random)
     (target,) = gaussians(points, (8, 8), 0.8, bins=False)
@@ -45,7 +45,7 @@ def batch(seed=0):
     return TrainingBatch(
         inputs=torch.randn(4, 3, 32, 32, generator=random),
         truth=Supervision((target,), torch.ones(4, K, dtype=torch.bool)),
-        teachers={"tiny": Supervision(normalised((target**0.5,)), known)},
+        teachers={"tiny": Supervision(normalised_targets((target**0.5,)), known)},
         people=[f"coco person {n}" for n in range(4)],
     )
 
@@ -54,7 +54,7 @@ def weights(of: Trainer):
     return {name: value.clone() for name, value in of.network.state_dict().items()}
 
 
-def test_one_batch_is_learned_by_heart():
+def test_one_batch_is_overfitted():
     """From about log(64) less the target's entropy of 2.4 nats, to a fifth of it."""
     training = trainer()
     losses = [training.step(batch()) for _ in range(RECIPE.steps)]
@@ -72,7 +72,7 @@ def test_total_is_the_weighted_sum():
 def test_weights_follow_the_progress():
     """Steps 1 to 3 of 60: truth alone, then more and more of the teacher."""
     torch.manual_seed(0)
-    aim = replace(AIM, weights=lambda progress: {"truth": 1.0, "tiny": 60 * progress})
+    aim = replace(LOSS, weights=lambda progress: {"truth": 1.0, "tiny": 60 * progress})
     training = Trainer(network(), RECIPE, aim)
     for done in range(3):
         terms = training.step(batch())
@@ -93,19 +93,19 @@ def test_no_limit_leaves_the_gradient_as_it_is():
 
 def test_names_stay_plain_however_steps_are_computed():
     plain = trainer().state()
-    compiled = Trainer(network(), RECIPE, AIM, Execution(torch.bfloat16, compiled=True)).state()
+    compiled = Trainer(network(), RECIPE, LOSS, RuntimeConfig(torch.bfloat16, compiled=True)).state()
     assert compiled["objective"].keys() == plain["objective"].keys()
     assert compiled["average"].keys() == plain["average"].keys()
     assert {"network.0.weight", "network.1.running_mean"} <= plain["objective"].keys()
 
 
 def test_float16_without_a_gpu_is_not_scaled():
-    """Where there is one, the scale is part of the state: tests/stages refuses float16 elsewhere."""
+    """On a GPU the scale is part of the state; without a GPU float16 is refused (tests/stages)."""
     assert trainer().state()["scaler"] == {}
 
 
 def test_a_restored_run_ends_with_the_same_bits(tmp_path):
-    """By way of a file that is read without unpickling anything."""
+    """The state passes through a file that is read without unpickling objects."""
     undisturbed, first = trainer(), trainer()
     for step in range(8):
         undisturbed.step(batch(step))
@@ -113,7 +113,7 @@ def test_a_restored_run_ends_with_the_same_bits(tmp_path):
         first.step(batch(step))
     torch.save(first.state(), tmp_path / "state.pt")
     torch.manual_seed(123)
-    second = Trainer(network(), RECIPE, AIM)
+    second = Trainer(network(), RECIPE, LOSS)
     second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
     assert second.steps_done == 5
     for step in range(5, 8):
@@ -188,7 +188,7 @@ def test_the_average_follows_with_its_decay():
 
 
 class Separate(nn.Module):
-    """Crops (B, 3, 32, 32) to bins of x (B, K, 16) and of y (B, K, 24), as SimCC has them; scores of about 0 to 1."""
+    """A network from crops (B, 3, 32, 32) to bins of x (B, K, 16) and of y (B, K, 24), as SimCC; scores of about 0 to 1."""
 
     def __init__(self):
         super().__init__()
@@ -201,13 +201,13 @@ class Separate(nn.Module):
 
 
 def batch_of_bins(seed=0):
-    """Four noise crops with truth and a teacher over bins; nobody knows the last keypoint of the last person."""
+    """Return four noise crops with truth and a teacher over bins; the last keypoint of the last person is unknown."""
     random = torch.Generator().manual_seed(seed)
     points = 2 + 10 * torch.rand(4, K, 2, generator=random)
     target = gaussians(points, (16, 24), 1.5, bins=True)
     known = torch.ones(4, K, dtype=torch.bool)
     known[3, 2] = False
-    softer = normalised(tuple(part**0.5 for part in target))
+    softer = normalised_targets(tuple(part**0.5 for part in target))
     return TrainingBatch(
         inputs=torch.randn(4, 3, 32, 32, generator=random),
         truth=Supervision(target, known),
@@ -218,7 +218,7 @@ def batch_of_bins(seed=0):
 
 def trainer_of_bins(factor=10.0, recipe=RECIPE):
     torch.manual_seed(0)
-    return Trainer(Separate(), recipe, replace(AIM, factor=factor))
+    return Trainer(Separate(), recipe, replace(LOSS, logit_factor=factor))
 
 
 @pytest.mark.parametrize("factor", [1.0, 10.0])
@@ -236,7 +236,7 @@ def test_the_first_loss_over_bins_by_hand(factor):
 
 
 def test_two_steps_over_bins():
-    """Both axes learn, and nothing but the known pairs is looked at."""
+    """Both axes learn, and only known pairs are used."""
     training, data = trainer_of_bins(), batch_of_bins()
     before = weights(training)
     first, second = training.step(data), training.step(data)
@@ -254,7 +254,7 @@ def test_two_steps_over_bins():
     assert all(torch.equal(value, weights(training)[name]) for name, value in weights(same).items())
 
 
-def test_bins_are_learned_by_heart():
+def test_bins_are_overfitted():
     training, data = trainer_of_bins(), batch_of_bins()
     losses = [training.step(data)["truth"] for _ in range(RECIPE.steps)]
     assert losses[-1] < 0.2 * losses[0]

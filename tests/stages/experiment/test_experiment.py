@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.errors import UserError
-from stages import teach
-from stages.experiment import run, table
-from stages.experiment.arms import load_experiment
-from stages.experiment.costs import StageOne, cost_of
+from pipeline.common.errors import UserError
+from stages.experiment import score, table, train
+from stages.experiment.arms import StageOneCost, load_experiment
+from stages.experiment.costs import StoreCost, store_cost
 from stages.experiment.table import mean_and_spread, signed
-from stages.students import Arm
+from stages.project.project import project_of
+from stages.project.students import StudentConfig
+from stages.teach import run as teach
 from tests.closure import ROOT
-from tests.stages.test_arms import values
+from tests.stages.training.tiny_student import student_params
 
 ARM = {"datasets": ["coco"], "teachers": ["tiny"]}
 CHANGE = {**ARM, "distill": {"temperature": 1.0}}
@@ -27,8 +28,8 @@ FILE = {
     "arms": {
         "control": {"datasets": ["coco"]},
         "offline-4": ARM,
-        "few-control": {"datasets": ["coco"], "missing": 0.5},
-        "few-offline-4": {**ARM, "missing": 0.5},
+        "few-control": {"datasets": ["coco"], "label_drop": 0.5},
+        "few-offline-4": {**ARM, "label_drop": 0.5},
         "sharpening-off": CHANGE,
     },
 }
@@ -42,10 +43,9 @@ def write(folder: Path, document: object) -> None:
 
 
 def test_the_matrix_of_dvc_runs_every_arm_with_every_seed():
-    line = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())["stages"]
+    line = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())
     experiment = load_experiment(ROOT / "experiments/arms.yaml")
-    assert line["arm"]["matrix"]["arm"] == list(experiment.arms)
-    assert line["arm"]["matrix"]["seed"] == "${seeds}"
+    assert line["vars"] == ["arms.yaml"] and line["stages"]["train"]["foreach"] == "${arms}"
     assert list(experiment.main) == [
         *("coco-only", "mpii-only", "joint", "control", "warped-1", "offline-4", "offline-8", "online")
     ]
@@ -63,7 +63,7 @@ def test_the_matrix_of_dvc_runs_every_arm_with_every_seed():
             "conditions.noisy: expected two arms, without teachers and with",
         ),
         ({**FILE, "arms": {"a": {"dataset": ["coco"]}}}, "arms.a: unknown key `dataset`: did you mean `datasets`"),
-        ([1], "expected a mapping with seeds, conditions, ablations, arms, found list"),
+        ([1], "expected a mapping, found list"),
     ],
 )
 def test_a_file_that_is_not_understood_is_refused(tmp_path, document, message):
@@ -79,12 +79,16 @@ def test_an_unknown_arm_is_named_with_the_known_ones(tmp_path):
 
 
 def test_costs_count_the_views_that_an_arm_uses():
-    costs = {("t", "a"): StageOne(10, 1.0, 3.0), ("u", "a"): StageOne(10, 2.0, 4.0)}
-    both = Arm(["a"], ["t", "u"])
-    assert cost_of(both, costs, 8) == StageOne(160, 24.0, 56.0)
-    assert cost_of(Arm(["a"], ["t", "u"], view_count=4), costs, 8) == StageOne(80, 12.0, 28.0)
-    assert cost_of(Arm(["a"], ["t", "u"], views="warped"), costs, 8) == StageOne(20, 3.0, 7.0)
-    assert cost_of(Arm(["a"], ["t", "u"], views="online"), costs, 8) == StageOne(0, 0, 0)
+    costs = [
+        StageOneCost("t", "a", 10, 1.0, 3.0),
+        StageOneCost("u", "a", 10, 2.0, 4.0),
+        StageOneCost("u", "b", 1, 1.0, 1.0),
+    ]
+    both = StudentConfig(["a"], ["t", "u"])
+    assert store_cost(both, costs, 8) == StoreCost(160, 24.0, 56.0)
+    assert store_cost(StudentConfig(["a"], ["t", "u"], view_count=4), costs, 8) == StoreCost(80, 12.0, 28.0)
+    assert store_cost(StudentConfig(["a"], ["t", "u"], views="warped"), costs, 8) == StoreCost(20, 3.0, 7.0)
+    assert store_cost(StudentConfig(["a"], ["t", "u"], views="online"), costs, 8) == StoreCost(0, 0, 0)
 
 
 def test_mean_and_spread():
@@ -97,24 +101,28 @@ def test_mean_and_spread():
 
 @pytest.mark.slow
 def test_every_run_is_scored_and_the_tables_hold_their_means(project):
-    settings = values()
+    settings = student_params()
     settings["datasets"]["coco"]["test"] = settings["datasets"]["coco"]["train"]
-    from stages import evaluate, prepare
+    from stages import prepare
+    from stages.evaluate import run as evaluate
 
-    prepare.run(settings, say=lambda line: None)
-    teach.run(settings, "tiny", "cpu", say=lambda line: None)
-    evaluate.run(settings, device="cpu", say=lambda line: None)
+    prepare.run(project_of(settings), log=lambda line: None)
+    teach.run(project_of(settings), "tiny", "cpu", log=lambda line: None)
+    evaluate.run(project_of(settings), device="cpu", log=lambda line: None)
     write(Path(), FILE)
-    with pytest.raises(UserError, match="run `pipeline experiment run control --seed 0`"):
-        table.run(settings, say=lambda line: None)
+    with pytest.raises(UserError, match="run `pipeline experiment train control --seed 0`"):
+        score.run(project_of(settings), device="cpu", log=lambda line: None)
     for name in NAMES:
-        run.run(settings, name, device="cpu", say=lambda line: None)
-    table.run(settings, say=lambda line: None)
+        train.run(project_of(settings), name, device="cpu", log=lambda line: None)
+    with pytest.raises(UserError, match="run `pipeline experiment score control`"):
+        table.run(project_of(settings), log=lambda line: None)
+    score.run(project_of(settings), device="cpu", log=lambda line: None)
+    table.run(project_of(settings), log=lambda line: None)
 
     scores = {
-        (name, seed): json.loads(Path(f"data/experiment/{name}-{seed}/scores.json").read_text())
+        (name, each["seed"]): each
         for name in NAMES
-        for seed in (0, 1)
+        for each in json.loads(Path(f"data/experiment/scores/{name}.json").read_text())
     }
     assert scores["control", 0]["steps"] == 6
     assert "test" not in scores["sharpening-off", 0]

@@ -1,0 +1,50 @@
+"""Writing files and folders so that a killed process leaves the old or the new content: written aside, flushed, renamed."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+FilePath = str | os.PathLike[str]
+"""A path as functions take it that read or write one file."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the content of a file in one step. An OSError, of a full disk for example, leaves the old file and no other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".partial")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def replace_folder(aside: Path, place: Path) -> None:
+    """Move the finished folder `aside` to `place`. If killed midway, the old folder is complete there or at `<place>.previous`."""
+    previous = place.with_name(place.name + ".previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    if place.exists():
+        place.rename(previous)
+    aside.rename(place)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Force a file that a library wrote, and the entry in its folder, to the disk."""
+    for part in (path, path.parent):
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""Bootstrap over images: how much a score would differ on other images of the same kind. Knows no particular metric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE_LEVEL = 95.0
+"""Percentage of the resamples that an interval covers."""
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """B samples with replacement, each of as many images as there are (Efron 1979).
+
+    Images are drawn, not people: average precision does not add up over people, and people in one image share its light, crowd
+    and photographer. Two models that are scored on the same resamples are compared in pairs.
+    """
+
+    image_id: np.ndarray
+    """int64 (I,): the images, sorted."""
+    counts: np.ndarray
+    """int64 (B, I): how often each image was drawn."""
+
+    def counts_of(self, image_id: np.ndarray) -> np.ndarray:
+        """Return int64 (B, N): how often the image of each of N rows was drawn; ValueError for an image that is not resampled."""
+        positions = np.searchsorted(self.image_id, image_id)
+        if len(image_id) and not (
+            positions.max(initial=0) < len(self.image_id) and (self.image_id[positions] == image_id).all()
+        ):
+            raise ValueError("a row's image is not among those that are resampled")
+        return self.counts[:, positions]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, and its values on the resamples."""
+
+    value: float
+    resampled: np.ndarray
+    """float64 (B,): the score on each resample; empty where the score is not resampled."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Interval of CONFIDENCE_LEVEL: percentiles of the defined values on the resamples; NaN where there are none."""
+        known = self.resampled[~np.isnan(self.resampled)]
+        if len(known) == 0:
+            return float("nan"), float("nan")
+        low, high = np.percentile(known, [50 - CONFIDENCE_LEVEL / 2, 50 + CONFIDENCE_LEVEL / 2])
+        return float(low), float(high)
+
+    def scaled(self, factor: float) -> "Score":
+        """Return the score in another unit."""
+        return Score(factor * self.value, factor * self.resampled)
+
+    def minus(self, other: "Score") -> "Score":
+        """Return the paired difference; both scores must be on the same resamples."""
+        return Score(self.value - other.value, self.resampled - other.resampled)
+
+
+def draw_resamples(image_id: np.ndarray, count: int, seed: Sequence[int]) -> Resamples:
+    """Draw `count` resamples of the distinct images in `image_id`. The same images, count and seed give the same resamples.
+
+    Fewer than two images have no resamples, since one image tells nothing about others.
+    """
+    images = np.unique(image_id)
+    if len(images) < 2:
+        return Resamples(images, np.zeros((0, len(images)), np.int64))
+    shares = np.full(len(images), 1 / len(images))
+    return Resamples(images, np.random.default_rng(list(seed)).multinomial(len(images), shares, size=count))
+
+
+def ratio_score(part: np.ndarray, whole: np.ndarray, image_id: np.ndarray, resamples: Resamples) -> Score:
+    """Return the sum of `part` (N,) over the sum of `whole` (N,); `image_id` (N,) are the rows' images. NaN where the whole is 0."""
+    drawn = resamples.counts_of(image_id)
+    return Score(float(_ratio(part.sum(), whole.sum())), _ratio(drawn @ part, drawn @ whole))
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the unweighted mean, NaN of no scores. It is resampled only if all scores are."""
+    if not scores:
+        return Score(float("nan"), np.zeros(0))
+    count = min(len(score.resampled) for score in scores)
+    resampled = np.mean([score.resampled[:count] for score in scores], axis=0)
+    return Score(float(np.mean([score.value for score in scores])), resampled)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

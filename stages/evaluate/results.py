@@ -1,0 +1,85 @@
+"""The settings of `evaluate` and the document metrics.json. Tables for people are in tables.py; scores are computed elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+
+from pipeline.metrics.bootstrap import Score, mean_score
+from pipeline.metrics.model_scores import ModelScores
+from pipeline.metrics.score_names import SCORE_NAMES, main_score
+from stages.project.datasets import DatasetSettings
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    flip: bool = False
+    """Average every model's output with that of the mirrored crop. A teacher's own `flip` applies in either case."""
+    resamples: Annotated[int, Ge(0), Le(100_000)] = 1000
+    """Number of bootstrap resamples that the intervals are computed from; 0 leaves the intervals out."""
+
+
+Results = Mapping[str, Mapping[str, ModelScores]]
+"""Scores by model, then by dataset."""
+
+
+def average_score(scores: Mapping[str, ModelScores], datasets: Mapping[str, DatasetSettings]) -> Score:
+    """Return the mean of the main scores of the datasets that students are trained on."""
+    return mean_score([scores[name].scores[SCORE_NAMES[d.score]] for name, d in datasets.items() if d.train])
+
+
+def metrics_document(
+    results: Results, datasets: Mapping[str, DatasetSettings], validation: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Return the content of metrics.json, by model.
+
+    A model has the scores of every dataset and their `average`; the scores on `validation` people; `intervals` of the resampled
+    scores as [low, high]; the values per keypoint; and the `difference` from the first model as [value, low, high].
+    """
+    first = next(iter(results))
+    document: dict[str, dict[str, Any]] = {}
+    for model, scores in results.items():
+        average = average_score(scores, datasets)
+        document[model] = {
+            **{name: _values(scores[name]) for name in datasets},
+            "average": average.value,
+            "validation": dict(validation.get(model, {})),
+            "intervals": {"average": list(average.interval), **{name: _intervals(scores[name]) for name in datasets}},
+            "keypoints": {name: scores[name].keypoints for name in datasets},
+        }
+        if model != first:
+            difference = differences_from(results[first], scores, datasets)
+            document[model]["difference"] = {
+                "from": first,
+                **{name: [score.value, *score.interval] for name, score in difference.items()},
+            }
+    return document
+
+
+def part_document(scores: ModelScores) -> dict[str, Any]:
+    """Return one model's scores on one part for a JSON file: scores, their intervals as [low, high], values per keypoint."""
+    return {"scores": _values(scores), "intervals": _intervals(scores), "keypoints": scores.keypoints}
+
+
+def differences_from(
+    first: Mapping[str, ModelScores], scores: Mapping[str, ModelScores], datasets: Mapping[str, DatasetSettings]
+) -> dict[str, Score]:
+    """Return the differences of a model's main scores from those of the first model, and of the averages of several datasets."""
+    trained = [name for name, dataset in datasets.items() if dataset.train]
+    differences = {}
+    if len(trained) > 1:
+        differences["average"] = average_score(scores, datasets).minus(average_score(first, datasets))
+    for name in datasets:
+        key = main_score(scores[name].scores)
+        assert key is not None
+        differences[f"{name} {key}"] = scores[name].scores[key].minus(first[name].scores[key])
+    return differences
+
+
+def _values(scores: ModelScores) -> dict[str, float]:
+    return {name: score.value for name, score in scores.scores.items()}
+
+
+def _intervals(scores: ModelScores) -> dict[str, list[float]]:
+    return {name: list(score.interval) for name, score in scores.scores.items() if len(score.resampled)}

@@ -1,0 +1,137 @@
+"""`pipeline evaluate --predictions`: another project's predictions on a dataset part. Runs no network, writes no results."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.common.documents import json_bytes
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_atomically
+from pipeline.datasets.coco import read_coco_images
+from pipeline.datasets.mpii import read_mpii_truth
+from pipeline.metrics.accuracy import PCKH_THRESHOLDS, ap_of_shared_keypoints, ap_scores
+from pipeline.metrics.bootstrap import Score, draw_resamples
+from pipeline.metrics.model_scores import ModelScores
+from pipeline.metrics.pckh import Pckh, correct_keypoints, pckh_of_correct, pckh_scores
+from pipeline.metrics.prediction_files import (
+    HDF5_SUFFIXES,
+    read_coco_results,
+    read_mpii_predictions,
+    refuse_unknown_images,
+)
+from pipeline.metrics.score_names import WEIGHTED_SUFFIX
+from pipeline.people.people import head_size
+from pipeline.pose.skeletons import MPII16, SKELETONS
+from stages.evaluate.parts import DatasetPart, parts_named, student_skeleton
+from stages.evaluate.results import EvaluateSettings, part_document
+from stages.evaluate.tables import joint_table, keypoint_table, score_table
+from stages.project.datasets import TEST
+from stages.project.project import Project
+
+MISMATCHED_PCKH = 5.0
+"""PCKh below which people or joints are in another order than the truth's: no network is that bad."""
+
+
+def run(
+    project: Project,
+    predictions: Path,
+    data: str,
+    out: Path | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Print the tables of a predictions file on one part: COCO keypoint results (.json) by AP, MPII's `preds` (.mat, .h5) by PCKh.
+
+    `out` gets the numbers as JSON. UserError for a file that does not fit the part.
+    """
+    part = parts_named(project, [data])[0]
+    count = project.section("evaluate", EvaluateSettings).resamples
+    suffix = predictions.suffix.lower()
+    seed = [project.seed, *part.title.encode()]
+    if suffix == ".json":
+        scores, described = _coco(project, predictions, part, count, seed)
+    elif suffix in (".mat", *HDF5_SUFFIXES):
+        scores, described = _mpii(predictions, part, count, seed)
+    else:
+        raise UserError(f"{predictions}: expected COCO results (.json) or MPII predictions (.mat, .h5)")
+    name = predictions.name
+    log(f"{name} on {part.title}: {described}")
+    log(score_table(scores))
+    if scores.keypoints:
+        log(keypoint_table(scores))
+    if scores.pckh:
+        log(joint_table({name: {part.title: scores}}, part.title))
+        if scores.pckh[0.5].mean < MISMATCHED_PCKH:
+            log(f"{name}: hardly a joint is where it should be: are its people and joints in the order of the truth?")
+    if out:
+        write_atomically(out, json_bytes({name: {part.title: part_document(scores)}}))
+        log(f"numbers: {out}")
+
+
+def _coco(project: Project, path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[ModelScores, str]:
+    """Return the AP over all images of the annotation file, or over those of the split where it is not test; and a description."""
+    dataset, truth = part.dataset, part.truth
+    if dataset.score != "ap":
+        raise UserError(
+            f"{path}: COCO results do not state the person of a pose, which PCKh needs: score {part.name} from a .mat or .h5 file"
+        )
+    file = dataset.test if part.split == TEST else dataset.train
+    assert file is not None
+    annotations = Path(dataset.annotations) / file.file
+    student = student_skeleton(project, dataset.skeleton)
+    poses = read_coco_results(path, (dataset.skeleton, *SKELETONS.values(), student))
+    known = read_coco_images(annotations)
+    refuse_unknown_images(poses, known, path, annotations)
+    images = np.array(sorted(known), np.int64) if part.split == TEST else np.unique(truth.image_id)
+    poses = poses.rows(np.isin(poses.image_id, images))
+    resamples = draw_resamples(images, count, seed)
+    described = f"{len(poses)} poses of {poses.skeleton.name} on {len(images)} images"
+    if dataset.train or poses.skeleton.name == dataset.skeleton.name:
+        return ModelScores(ap_scores(truth, poses, resamples)), described
+    return ModelScores(ap_of_shared_keypoints(truth, poses, student, resamples)), described
+
+
+def _mpii(path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[ModelScores, str]:
+    """Return the PCKh against the truth file where the part names one, as the official evaluation does, else against the table."""
+    if part.dataset.score != "pckh" or part.dataset.skeleton != MPII16:
+        raise UserError(
+            f"{path}: MPII predictions are of a dataset with MPII's 16 joints and the score `pckh`, not of {part.name}"
+        )
+    predicted = read_mpii_predictions(path)
+    joints, labelled, size, image_id, source = _mpii_truth(part)
+    if len(predicted) != len(joints):
+        raise UserError(
+            f"{path}: expected `preds` of the {len(joints)} people of {source}, in its order, found {len(predicted)}"
+        )
+    resamples = draw_resamples(image_id, count, seed)
+    scores: dict[str, Score] = {}
+    columns: dict[str, list[Any]] = {"keypoint": list(MPII16.keypoints)}
+    by_threshold: dict[float, Pckh] = {}
+    for threshold in PCKH_THRESHOLDS:
+        correct, counted = correct_keypoints(joints, labelled, size, predicted, threshold)
+        mean, weighted = pckh_scores(correct, counted, image_id, resamples)
+        by_threshold[threshold] = pckh_of_correct(correct, counted)
+        scores |= {f"PCKh@{threshold}": mean, f"PCKh@{threshold}{WEIGHTED_SUFFIX}": weighted}
+        columns["labelled"] = counted.sum(axis=0).tolist()
+        columns[f"PCKh@{threshold}"] = list(by_threshold[threshold].keypoints.values())
+    described = f"{len(predicted)} people of {source}, {int(counted.sum())} labelled joints"
+    return ModelScores(scores, columns, by_threshold), described
+
+
+def _mpii_truth(part: DatasetPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return joints (N, 16, 2), labels (N, 16), head sizes (N,), images (N,) and the source of them.
+
+    The truth file states no images. They are the table's where it has as many people, otherwise each person has an image alone.
+    """
+    truth = part.truth
+    if part.split == TEST and part.dataset.test and part.dataset.test.truth:
+        path = Path(part.dataset.annotations) / part.dataset.test.truth
+        official = read_mpii_truth(path)
+        count = len(official.joints)
+        image_id = truth.image_id if len(truth) == count else np.arange(count)
+        return official.joints, official.labelled, head_size(official.head_box), image_id, str(path)
+    positions = MPII16.positions_in(truth.skeleton)
+    labelled = truth.labelled[:, positions] & truth.use[:, None]
+    source = f"{part.title} (head boxes of its table)"
+    return truth.keypoints[:, positions], labelled, head_size(truth.head_box), truth.image_id, source

@@ -1,0 +1,162 @@
+"""The results of `evaluate` as Markdown tables, and the notes that go with them. The scores are computed elsewhere."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.common.documents import markdown_table
+from pipeline.metrics.bootstrap import CONFIDENCE_LEVEL, Score
+from pipeline.metrics.model_scores import ModelScores
+from pipeline.metrics.pckh import Pckh
+from pipeline.metrics.score_names import AP_ON_DETECTIONS, WEIGHTED_SUFFIX
+from pipeline.people.people import People
+from pipeline.pose.skeletons import COCO17
+from stages.evaluate.results import Results, average_score, differences_from
+from stages.project.datasets import DatasetSettings
+
+OMITTED_SCORES = ("AP50", "AP75", "APM", "APL", "AP-21 (thorax as neck)")
+"""Scores in metrics.json that the results table leaves out, besides PCKh by the weighted mean, which the joint table has."""
+
+
+def results_table(results: Results, datasets: Mapping[str, DatasetSettings]) -> str:
+    """Return Markdown with a row per model: the average over the trained datasets, then each dataset's scores, 0 to 100."""
+    columns = [(name, key) for name in datasets for key in _columns(name, results)]
+    rows = []
+    for model, scores in results.items():
+        cells = [scores[name].scores.get(key) for name, key in columns]
+        rows.append([model, *(_with_margin(cell) for cell in (average_score(scores, datasets), *cells))])
+    return markdown_table(["model", "average", *(f"{name} {key}" for name, key in columns)], rows)
+
+
+def difference_table(results: Results, datasets: Mapping[str, DatasetSettings]) -> str:
+    """Return Markdown with each model's difference from the first, and its paired interval; bold where that excludes 0."""
+    first, *others = results
+    heads: list[str] = []
+    rows = []
+    for model in others:
+        differences = differences_from(results[first], results[model], datasets)
+        heads = list(differences)
+        rows.append([model, *(_signed(score) for score in differences.values())])
+    return markdown_table([f"less {first}", *heads], rows)
+
+
+def joint_table(results: Results, dataset: str) -> str:
+    """Return Markdown with PCKh per joint and both means, a row per model and threshold."""
+    values = [
+        (model, threshold, pckh)
+        for threshold in next(iter(results.values()))[dataset].pckh
+        for model, scores in results.items()
+        for pckh in [scores[dataset].pckh[threshold]]
+    ]
+    heads = [*values[0][2].groups, "mean", "weighted mean"]
+    rows = [[f"{model} @{threshold}", *_joints(pckh)] for model, threshold, pckh in values]
+    return markdown_table([f"{dataset} PCKh", *heads], rows)
+
+
+def score_table(scores: ModelScores) -> str:
+    """Return Markdown with a row per score of one model on one dataset."""
+    rows = [
+        [name, _number(score.value), "{:.1f} to {:.1f}".format(*score.interval) if len(score.resampled) else ""]
+        for name, score in scores.scores.items()
+    ]
+    return markdown_table(["score", "value", f"{CONFIDENCE_LEVEL:.0f} % interval"], rows)
+
+
+def keypoint_table(scores: ModelScores) -> str:
+    """Return Markdown with a row per keypoint of one model on one dataset."""
+    heads = list(scores.keypoints)
+    rows = [
+        [
+            name,
+            *(
+                f"{value:.0f}" if head == "labelled" else _number(value)
+                for head, value in zip(heads[1:], values, strict=True)
+            ),
+        ]
+        for name, *values in zip(*scores.keypoints.values(), strict=True)
+    ]
+    return markdown_table(heads, rows)
+
+
+def table_notes(
+    results: Results, datasets: Mapping[str, DatasetSettings], truths: Mapping[str, People], resamples: int
+) -> list[str]:
+    """Return the notes that a reader of the tables needs; `resamples` is the number behind the intervals."""
+    notes = []
+    if resamples:
+        notes.append(
+            f"± is half the {CONFIDENCE_LEVEL:.0f} % interval, brackets are the interval, over {resamples} bootstrap resamples of the "
+            "test pictures: what other pictures would change, not what another seed of the training would."
+        )
+    notes.append(
+        "NME is over the keypoints that a model gives, in percent of the longer box side: compare it between models of the same "
+        "keypoints only."
+    )
+    if _keypoints_beyond_coco(results, datasets, truths):
+        notes.append(
+            "OKS sigmas of keypoints that COCO does not have are MMPose's: halpe26's, and mpii's for the thorax."
+        )
+    if any(key.startswith(AP_ON_DETECTIONS + " of") for name in datasets for key in _columns(name, results)):
+        notes.append(
+            f"{AP_ON_DETECTIONS} is over all pictures of the annotation file, as the official evaluation has it: who is in a "
+            "picture without a detection is missed."
+        )
+    for name, dataset in datasets.items():
+        if dataset.score == "ap" and truths[name].skeleton.own_sigmas:
+            notes.append(
+                f"{name}: AP is by COCO's matching with the OKS sigmas of its makers, and 0.53 of the box where no area is stated."
+            )
+        used = truths[name].use
+        lacking = int(np.isnan(truths[name].head_box[used]).any(axis=1).sum())
+        if dataset.score == "pckh" and lacking:
+            notes.append(
+                f"{name}: {lacking} of {int(used.sum())} people have no head box; head top to upper neck stands in for it, "
+                "which is a third larger and more lenient than in the official PCKh."
+            )
+    return notes
+
+
+def _keypoints_beyond_coco(
+    results: Results, datasets: Mapping[str, DatasetSettings], truths: Mapping[str, People]
+) -> bool:
+    """Return whether a dataset with an AP over shared keypoints has keypoints that COCO lacks."""
+    return any(
+        keypoint not in COCO17.keypoints and any(re.match(r"AP-\d", key) for key in _columns(name, results))
+        for name, dataset in datasets.items()
+        if dataset.score == "ap"
+        for keypoint in truths[name].skeleton.keypoints
+    )
+
+
+def _columns(dataset: str, results: Results) -> list[str]:
+    keys = dict.fromkeys(key for scores in results.values() for key in scores[dataset].scores)
+    shown = [key for key in keys if key.startswith(("AP", "PCK", "NME"))]
+    return [key for key in shown if key not in OMITTED_SCORES and not key.endswith(WEIGHTED_SUFFIX)]
+
+
+def _with_margin(score: Score | None) -> str:
+    if score is None or np.isnan(score.value):
+        return ""
+    low, high = score.interval
+    return f"{score.value:.1f}" + ("" if np.isnan(low) else f" ± {(high - low) / 2:.1f}")
+
+
+def _signed(score: Score) -> str:
+    if np.isnan(score.value):
+        return ""
+    low, high = score.interval
+    value = f"{score.value:+.1f}"
+    if np.isnan(low):
+        return value
+    return f"{value if low <= 0 <= high else f'**{value}**'} ({low:+.1f} to {high:+.1f})"
+
+
+def _joints(pckh: Pckh) -> list[str]:
+    """Return the joints' percentages and both means with two digits, as in published tables."""
+    values = (*pckh.groups.values(), pckh.mean, pckh.mean_weighted)
+    return ["" if np.isnan(value) else f"{value:.2f}" for value in values]
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.1f}"

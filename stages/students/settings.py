@@ -1,0 +1,79 @@
+"""The section `distill` of params.yaml, and what follows from it: the student's network and its spec."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from pipeline.pose.options import DEEPEST, WIDEST, Network, NetworkSettings, Preset, Weighting
+from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, parse_spec
+from stages.project.project import Project
+from stages.project.students import StudentConfig
+from stages.students.training_settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """The settings of students; a student may change any of them under its own `distill`."""
+
+    network: Network = "pyramid"
+    """The network, see pipeline.networks.build; the paper's students are `rtmpose-*`, with input [256, 192]."""
+    start: str | None = None
+    """The published checkpoint that initialises the backbone of an `rtmpose-*` student; random weights without one."""
+    width: Annotated[int, Ge(8), Le(WIDEST)] = 32
+    depth: Annotated[int, Ge(1), Le(DEEPEST)] = 1
+    """Width and depth of the pyramid, see pipeline.networks.pyramid."""
+    input: tuple[int, int] = (128, 96)
+    """Height and width of the student's crops, multiples of 32."""
+    padding: Annotated[float, Ge(1), Le(2)] = 1.25
+    """Factor from the size of a view to the size of its crop."""
+    weights: Weighting = "fixed"
+    """How the teachers' total weight is distributed: `fixed` as in `terms`, or per person and keypoint by
+    pipeline.training.teacher_weights."""
+    preset: Preset | None = None
+    """Published weights of the labels and of the teachers `coco` and `mpii` instead of `terms`, see pipeline.training.loss_presets."""
+    consistency: Annotated[float, Ge(0)] = 0.0
+    """Weight of the loss that keeps midpoints like the pelvis between their keypoints, see pipeline.training.losses."""
+    terms: dict[str, float] = field(default_factory=lambda: {"truth": 1.0})
+    """Weight of the labels, `truth`, and of each teacher by name; Khan et al. 2024 take 0.3, 0.25 for COCO's and 0.45 for MPII's."""
+    min_score: Annotated[float, Ge(0), Le(1)] = 0.2
+    """Teacher keypoints with a lower score are not learned from."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Teacher maps are raised to 1 / temperature: below 1 sharpens them."""
+    images: Literal["files", "crops"] = "files"
+    """Source of the pixels of students that replay stored views: the dataset's image files, or the crops that stage `crops` wrote."""
+    calibrate: bool = False
+    """Whether the teachers' keypoints are corrected by their systematic offset from each dataset's labels, see
+    pipeline.training.calibration."""
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+def settings_of(project: Project, name: str, student: StudentConfig) -> DistillSettings:
+    """Return the settings of `distill` with the changes of a student."""
+    return project.section("distill", DistillSettings, student.distill, f"students.{name}.distill")
+
+
+def network_settings(settings: DistillSettings) -> NetworkSettings:
+    """Return the student's network."""
+    return NetworkSettings(settings.network, settings.width, settings.depth)
+
+
+def student_spec(project: Project, settings: DistillSettings) -> NetworkSpec:
+    """Return the spec of a student of these settings.
+
+    Maps have the `udp` frame, in which first and last pixels of crop and map coincide. Bins have the `classic` frame that RTMPose
+    is trained, exported and run with (bin = 2 x position in the crop). Its published backbones were trained on `udp` crops, which
+    show the same region less than a pixel apart, a difference that does not matter to a backbone's features.
+    """
+    kind = network_settings(settings).output_kind
+    values: dict[str, object] = {
+        "skeleton": "unified",
+        "input": list(settings.input),
+        "color": "rgb",
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
+        "padding": settings.padding,
+        "affine": "classic" if kind == "simcc" else "udp",
+        "kind": kind,
+    }
+    return parse_spec(values, "params.yaml: distill", project.skeleton)

@@ -1,0 +1,49 @@
+"""Files and folders that are old or new, never half, wherever a process dies."""
+
+import os
+
+import pytest
+
+from pipeline.common.files import replace_folder, write_atomically
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_write_atomically_leaves_old_or_new(tmp_path, monkeypatch, step):
+    path = tmp_path / "deep/file"
+    write_atomically(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_atomically(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_replace_folder_takes_the_place_and_leaves_nothing_beside_it(tmp_path):
+    aside, place = tmp_path / "place.partial", tmp_path / "place"
+    for content in (b"first", b"second"):
+        aside.mkdir()
+        (aside / "file").write_bytes(content)
+        replace_folder(aside, place)
+        assert (place / "file").read_bytes() == content
+        assert [p.name for p in tmp_path.iterdir()] == ["place"]

@@ -1,0 +1,191 @@
+"""`distill` over an interruption: the checkpoint, what is refused, what starts from the beginning, and the bytes at the end."""
+
+import itertools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.common.errors import UserError
+from pipeline.networks.build import load_student
+from pipeline.networks.published import BACKBONE_CHECKPOINTS
+from pipeline.training.trainer import Trainer
+from stages import prepare
+from stages.distill import inputs
+from stages.distill import run as distill
+from stages.project.datasets import PrepareSettings
+from stages.project.project import load_project, project_of
+from stages.students import settings as student_settings
+from stages.training.batches import label_deviation, label_sigma
+from tests.closure import ROOT
+from tests.fixtures import params, tree
+from tests.stages.training.tiny_student import student_params
+
+CHECKPOINT = Path("data/checkpoints/student-both.pt")
+
+
+def with_baseline(**training: Any) -> dict[str, Any]:
+    """Return the parameters of the tiny student and of a baseline without teachers."""
+    return student_params(**training) | {"baselines": {"alone": {"datasets": ["coco"], "views": "fresh"}}}
+
+
+def run(**changes: Any) -> list[str]:
+    """Run `distill` and return its messages."""
+    lines: list[str] = []
+    distill.run(project_of(with_baseline(**changes)), None, "cpu", log=lines.append)
+    return lines
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send Ctrl-C to the next run, in the middle of that step."""
+    plain, taken = Trainer.step, itertools.count(1)
+
+    def step(self, batch):
+        if next(taken) == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", step)
+
+
+def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(taught, monkeypatch):
+    run()
+    undisturbed = tree(Path("data/students/both"))
+    with monkeypatch.context() as patch:
+        interrupt_after(4, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert CHECKPOINT.is_file()
+    lines = run()
+    assert lines[0] == f"resuming from {CHECKPOINT}, step 4"
+    resumed = tree(Path("data/students/both"))
+    assert resumed["student.safetensors"] == undisturbed["student.safetensors"]
+    assert resumed["curve.csv"] == undisturbed["curve.csv"]
+    assert not CHECKPOINT.exists()
+
+
+def test_a_checkpoint_of_other_settings_is_left_alone_unless_asked_for(taught, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    lines = run(flip=0.0)
+    assert lines[0].startswith(f"{CHECKPOINT} is of other settings, inputs or code: training starts from the beginning")
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    with pytest.raises(UserError, match=r"--resume cannot change network and steps"):
+        distill.run(project_of(with_baseline(steps=9)), None, "cpu", resume=True, log=lambda line: None)
+    messages: list[str] = []
+    distill.run(project_of(with_baseline(flip=0.0)), None, "cpu", resume=True, log=messages.append)
+    assert messages[0] == f"resuming from {CHECKPOINT}, step 3"
+
+
+def test_a_curve_point_over_an_interruption_is_complete(taught, monkeypatch):
+    run(steps=200)
+    undisturbed = Path("data/students/both/curve.csv").read_text()
+    with monkeypatch.context() as patch:
+        interrupt_after(101, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(steps=200)
+    run(steps=200)
+    assert Path("data/students/both/curve.csv").read_text() == undisturbed
+
+
+def test_a_damaged_checkpoint_is_kept_aside(taught, monkeypatch):
+    CHECKPOINT.parent.mkdir(parents=True)
+    CHECKPOINT.write_bytes(b"no checkpoint")
+    lines = run()
+    assert lines[0].startswith(f"{CHECKPOINT} is not readable")
+    assert CHECKPOINT.with_suffix(".unreadable").read_bytes() == b"no checkpoint"
+
+
+def test_the_student_is_what_was_trained(taught):
+    run()
+    student = load_student(Path("data/students/both"))
+    assert student.spec.input_wh == (32, 64)
+    assert student.network(torch.zeros(2, 3, 64, 32)).shape == (2, 17, 16, 8)
+    header, *rows = Path("data/students/both/curve.csv").read_text().splitlines()
+    assert header == "step,total,truth,tiny"
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_student_without_teachers_reads_no_store(project):
+    lines: list[str] = []
+    distill.run(project_of(with_baseline()), "alone", "cpu", log=lines.append)
+    assert lines[-1] == "data/students/alone: written"
+
+
+def test_stores_of_other_views_are_refused(taught):
+    prepare.run(project_of(params(seed=1)), log=lambda line: None)
+    with pytest.raises(UserError, match=r"run `pipeline teach --teacher tiny`"):
+        run()
+
+
+def test_a_damaged_store_is_refused_before_the_first_step(taught):
+    shard = Path("data/targets/tiny/coco-train.zarr/heatmaps/c/1/0/0/0/0")
+    data = bytearray(shard.read_bytes())
+    data[10] ^= 4
+    shard.write_bytes(data)
+    with pytest.raises(UserError, match=r"heatmaps/c/1/0/0/0/0: damaged: run `pipeline teach --teacher tiny`"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"students": {"both": {"datasets": ["coco"], "teachers": ["tiny"], "views": "fresh"}}}, "stored views only"),
+        ({"students": {"both": {"datasets": ["other"]}}}, "unknown dataset `other`"),
+        ({"students": {"both": {"datasets": ["coco"], "teachers": ["other"]}}}, "distill.terms.other"),
+    ],
+)
+def test_impossible_students_are_refused(taught, change, message):
+    with pytest.raises(UserError, match=message):
+        distill.run(project_of(with_baseline() | change), None, "cpu", log=lambda line: None)
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.name)
+def test_all_settings_of_a_profile_are_valid(profile):
+    """Every student's own settings, its loss weights, its spec, and its recipe over a million people."""
+    project = load_project(profile)
+    project.section("prepare", PrepareSettings)
+    for name, student in project.students.items():
+        settings = student_settings.settings_of(project, name, student)
+        recipe = settings.training
+        assert 0 < recipe.rise(recipe.length(1_000_000)) < recipe.length(1_000_000)
+        weights = inputs.loss_weights(project, settings, student)
+        assert list(weights) == ["truth", *student.teachers]
+        assert len(student_settings.student_spec(project, settings).skeleton) == 21
+
+
+def test_the_published_recipe():
+    """Khan et al. 2024, and MMPose's configuration of RTMPose-s for the schedule, the average and the starting weights."""
+    project = load_project(ROOT / "params/paper.yaml")
+    settings = student_settings.settings_of(project, "unified", project.students["unified"])
+    recipe = settings.training
+    steps = recipe.length(172_000)
+    assert (recipe.epochs, recipe.batch, recipe.learning_rate, recipe.weight_decay) == (420, 1024, 4e-3, 0.05)
+    assert (recipe.schedule, recipe.rise(steps), recipe.average, recipe.average_warm_up) == (
+        "flat-cosine",
+        1000,
+        0.9998,
+        2000,
+    )
+    assert round(recipe.final_weak_share * 420) == 30
+    assert (settings.network, Path(settings.start).name) == (
+        "rtmpose-s",
+        next(start.file for start in BACKBONE_CHECKPOINTS if start.network == "rtmpose-s"),
+    )
+    assert inputs.loss_weights(project, settings, project.students["unified"]) == {
+        "truth": 0.3,
+        "coco": 0.25,
+        "mpii": 0.45,
+    }
+    spec = student_settings.student_spec(project, settings)
+    assert (spec.kind, spec.input_wh) == ("simcc", (192, 256))
+    assert label_sigma(recipe, spec) == pytest.approx((4.9, 5.66), abs=0.005)
+    assert label_deviation(recipe, spec) == pytest.approx((4.9 / 3.1623, 5.66 / 3.1623), abs=0.005)
