@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: repro test bench experiment faults lock clean
 
 repro: .venv/installed
+	@test -e .git || dvc config --local core.no_scm true
 	dvc repro
 
 test: .venv/installed
@@ -43,7 +44,6 @@ experiment: repro
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check -r requirements.lock
 	pip install --quiet --disable-pip-version-check --no-deps --editable .
-	test -e .git || dvc config --local core.no_scm true
 	touch $@
 
 # A new tested set: the newest versions that pyproject.toml allows. `torch` is written plainly, without a local version and

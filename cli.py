@@ -3,6 +3,7 @@
 Heavy imports are made in the commands that need them, so that `--help` is fast.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -351,6 +352,14 @@ def predict(
             help="Family of the detector, which decides its input statistics. `auto` finds out; a line tells which."
         ),
     ] = "auto",
+    person_label: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="The detector's label of people, by default 0; with --boxes their category, by default the one that the file states.",
+            show_default=False,
+        ),
+    ] = None,
     score: Annotated[float, typer.Option(min=0, max=1, help="Boxes with a lower score are left out.")] = 0.3,
     confidence: Annotated[
         float,
@@ -373,7 +382,7 @@ def predict(
     """
     from stages.predict import run as predict
 
-    options = predict.PredictOptions(boxes, detector, detector_kind, score, confidence, device, batch)
+    options = predict.PredictOptions(boxes, detector, detector_kind, score, confidence, device, batch, person_label)
     predict.run(paths, student, out, options)
 
 
@@ -402,11 +411,14 @@ def label(
 
 @app.command()
 def validate() -> None:
-    """Refuse a params.yaml with unknown sections, or with names that a shell or a path would read as something else.
+    """Refuse a params.yaml with unknown sections, names that a shell or a path would read as something else, and links that DVC refuses.
 
     `dvc repro` runs it before every stage whose command contains such a name. The values of a section are checked by its stage.
     """
 
+    from stages.project.linked_folders import refuse_links_out_of_git
+
+    refuse_links_out_of_git()
     _project().check()
 
 
@@ -574,6 +586,8 @@ def main() -> None:
     """Run the console command."""
     from pipeline.common.errors import UserError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     try:
         app()
     except UserError as error:

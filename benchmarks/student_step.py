@@ -54,7 +54,7 @@ def main() -> None:
     """Parse options, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--network", choices=[name for name in get_args(Network) if name != "pyramid"], default="rtmpose-s"
+        "--network", choices=[name for name in get_args(Network) if name.startswith("rtmpose-")], default="rtmpose-s"
     )
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument(

@@ -148,7 +148,7 @@ def _annotation_file(settings: DatasetSettings, split: str) -> Path:
 
 def _source_annotations(settings: DatasetSettings, annotations: Path, people: People) -> SourceAnnotations:
     if settings.format in ("coco", "aic", "crowdpose", "halpe"):
-        return coco_annotations(annotations, people, by_name=settings.format != "halpe")
+        return coco_annotations(annotations, people)
     if settings.format == "mpii-release":
         return mpii_release_annotations(annotations, people)
     return default_annotations(people)

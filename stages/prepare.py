@@ -20,8 +20,9 @@ from pipeline.datasets.halpe import read_halpe
 from pipeline.datasets.mpii import read_mpii_json
 from pipeline.datasets.mpii_release import read_mpii_release
 from pipeline.people.image_manifest import build_image_manifest, write_image_manifest
-from pipeline.people.images import image_size, safe_path
+from pipeline.people.images import image_size, is_turned_by_exif, safe_path
 from pipeline.people.people import People
+from pipeline.people.plausibility import refuse_implausible
 from pipeline.people.split import split_by_image
 from pipeline.people.table import write_people
 from pipeline.people.views import draw_views, write_views
@@ -37,15 +38,15 @@ from stages.project.datasets import (
 )
 from stages.project.project import Project
 
-READERS: dict[str, Callable[[Path], People]] = {
+READERS: dict[str, Callable[[Path, Callable[[str], None]], People]] = {
     "aic": read_aic,
-    "aic-release": read_aic_release,
-    "coco": read_coco,
+    "aic-release": lambda path, warn: read_aic_release(path),
+    "coco": lambda path, warn: read_coco(path, warn=warn),
     "crowdpose": read_crowdpose,
     "halpe": read_halpe,
-    "mpii-release": read_mpii_release,
+    "mpii-release": lambda path, warn: read_mpii_release(path),
 }
-"""Readers of the formats that are one file."""
+"""Readers of the formats that are one file. They call the second argument with a line for what they replace."""
 
 
 def run(project: Project, dataset: str | None = None, log: Callable[[str], None] = print) -> None:
@@ -56,27 +57,28 @@ def run(project: Project, dataset: str | None = None, log: Callable[[str], None]
         _prepare(name, project.dataset(name), settings, project.seed, log)
 
 
-def read_annotation_file(dataset: DatasetSettings, file: AnnotationFile) -> People:
-    """Read the people of an annotation file of the dataset's format."""
+def read_annotation_file(dataset: DatasetSettings, file: AnnotationFile, log: Callable[[str], None]) -> People:
+    """Read the people of an annotation file of the dataset's format. No image is asked for."""
     folder = Path(dataset.annotations)
     path = folder / file.file
     if dataset.format == "boxes":
-        return read_boxes(path, folder / file.detections if file.detections else None, file.box_score)
+        return read_boxes(path, folder / file.detections if file.detections else None, file.box_score, log)
     if dataset.format == "mpii":
         return read_mpii_json(path, folder / file.truth if file.truth else None)
-    return READERS[dataset.format](path)
+    return READERS[dataset.format](path, log)
 
 
 def _prepare(
     name: str, dataset: DatasetSettings, settings: PrepareSettings, seed: int, log: Callable[[str], None]
 ) -> None:
     tables: dict[str, People] = {}
+    notes: dict[str, list[str]] = {TRAIN: [], VALIDATION: [], TEST: []}
     if dataset.train:
-        people = _read(name, dataset, TRAIN)
+        people = _read(name, dataset, TRAIN, notes[TRAIN].append)
         train, validation = split_by_image(people, settings.validation, seed)
         tables[TRAIN], tables[VALIDATION] = people.rows(train), people.rows(validation)
     if dataset.test:
-        tables[TEST] = _read(name, dataset, TEST)
+        tables[TEST] = _read(name, dataset, TEST, notes[TEST].append)
     if not tables:
         raise UserError(f"params.yaml: datasets.{name}: expected a `train` or a `test` part, found neither")
     for split, people in tables.items():
@@ -86,14 +88,35 @@ def _prepare(
                 f"correct its annotations or params.yaml, then run `pipeline prepare --dataset {name}`"
             )
     with exclusive(PEOPLE_FOLDER / name, remove_lock_file=True):
-        _write(name, dataset, tables, settings, seed)
-    _report(name, dataset, tables, log)
+        complaints = _write(name, dataset, tables, settings, seed)
+    _report(name, dataset, tables, notes, log)
+    if complaints:
+        log(f"{name}: the decoder complains about {len(complaints)} images, used as decoded; first {complaints[0]}")
+
+
+def _read_as_stored(people: People, folder: Path) -> str | None:
+    """Return the line about images that EXIF would turn, and whose stated size fits only as they are stored; None without any.
+
+    Sizes cannot tell whether the labels are on the image as stored or as shown.
+    """
+    turned = []
+    for name, (width, height) in dict(zip(people.image.tolist(), people.image_wh.tolist(), strict=True)).items():
+        path = safe_path(folder, name)
+        if width != height and is_turned_by_exif(path) and image_size(path) != (width, height):
+            turned.append(f"{name}, {width} x {height}")
+    if not turned:
+        return None
+    return (
+        f"{len(turned)} images are read as stored, though EXIF turns them, as the stated size fits only so (first {turned[0]}): "
+        "look with `pipeline show` whether their labels are on the image as stored"
+    )
 
 
 def _write(
     name: str, dataset: DatasetSettings, tables: dict[str, People], settings: PrepareSettings, seed: int
-) -> None:
-    """Write people, views and image manifest of each split to a folder aside, then move that to its place."""
+) -> list[str]:
+    """Write people, views and image manifest of each split to a folder aside, move that to its place, return what the decoder said."""
+    complaints: list[str] = []
     place = PEOPLE_FOLDER / name
     aside = place.with_name(name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -104,14 +127,17 @@ def _write(
             write_views(draw_views(people, settings.views, seed, settings.rotation), aside / f"{split}-views.parquet")
             names = np.unique(people.image).tolist()
             with with_prepare_hint(name), progress(len(names), f"{name} {split}: hashing images", "images") as bar:
-                manifest = build_image_manifest(dataset.images(split), names, advance=functools.partial(bar.update, 1))
+                manifest = build_image_manifest(
+                    dataset.images(split), names, advance=functools.partial(bar.update, 1), warn=complaints.append
+                )
             write_image_manifest(manifest, aside / f"{split}-pictures.parquet")
         replace_folder(aside, place)
+        return complaints
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _read(name: str, dataset: DatasetSettings, split: str) -> People:
+def _read(name: str, dataset: DatasetSettings, split: str, log: Callable[[str], None]) -> People:
     """Read the people of the file that a split comes from, with the sizes of their images."""
     file = dataset.annotation_file(split)
     path = Path(dataset.annotations) / file.file
@@ -121,30 +147,50 @@ def _read(name: str, dataset: DatasetSettings, split: str) -> People:
             f"datasets.{name}.{split}: {path} {state}: for the built-in sample run `pipeline data sample`, else correct params.yaml"
         )
     with with_prepare_hint(name):
-        people = read_annotation_file(dataset, file)
+        people = read_annotation_file(dataset, file, log)
     if not dataset.images(split).is_dir():
         raise UserError(f"datasets.{name}: image folder {dataset.images(split)} does not exist: correct params.yaml")
     with with_prepare_hint(name):
-        return _with_sizes(people, dataset.images(split), name)
+        people = _with_sizes(people, dataset.images(split), name)
+        if line := _read_as_stored(people, dataset.images(split)):
+            log(f"{path}: {line}")
+        refuse_implausible(people, str(path), log)
+    return people
 
 
 def _with_sizes(people: People, folder: Path, name: str) -> People:
-    """Return the people with image sizes, read from the image files if the annotations lack any."""
-    if (people.image_wh > 0).all():
-        return people
+    """Return the people with image sizes: those that the annotations lack are read from the image files.
+
+    UserError where two sizes are stated of one file, as it can be read in one way only.
+    """
     names, where = np.unique(people.image, return_inverse=True)
     sizes = np.zeros((len(names), 2), np.int32)
-    with progress(len(names), f"{name}: reading image sizes", "images") as bar:
-        for n, image in enumerate(names):
-            sizes[n] = image_size(safe_path(folder, image))
+    stated = (people.image_wh > 0).all(axis=1)
+    sizes[where[stated]] = people.image_wh[stated]
+    other = np.flatnonzero(stated & (people.image_wh != sizes[where]).any(axis=1))
+    if len(other):
+        found = [f"{width} x {height}" for width, height in (people.image_wh[other[0]], sizes[where[other[0]]])]
+        raise UserError(f"{people.image[other[0]]}: expected one size of the image, found {' and '.join(found)}")
+    unknown = np.flatnonzero((sizes == 0).any(axis=1))
+    with progress(len(unknown), f"{name}: reading image sizes", "images") as bar:
+        for n in unknown:
+            sizes[n] = image_size(safe_path(folder, names[n]))
             bar.update(1)
     return dataclasses.replace(people, image_wh=sizes[where])
 
 
-def _report(name: str, dataset: DatasetSettings, tables: dict[str, People], log: Callable[[str], None]) -> None:
+def _report(
+    name: str,
+    dataset: DatasetSettings,
+    tables: dict[str, People],
+    notes: dict[str, list[str]],
+    log: Callable[[str], None],
+) -> None:
     for split, people in tables.items():
         images = len(np.unique(people.image))
         log(f"{name} {split}: {int(people.use.sum())} people in use of {len(people)}, {images} images")
+        for note in notes[split]:
+            log(note)
     if not dataset.labelled:
         log(f"{name}: boxes without labels: students learn from teachers only")
         return

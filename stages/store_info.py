@@ -13,6 +13,7 @@ from cache.reader import is_complete, read_layout, store_kind, verify_store
 from cache.targets import TargetLayout
 from pipeline.common.errors import UserError
 from pipeline.common.progress import progress
+from stages.stores.crop_views import CROPS_FOLDER
 from stages.stores.pointers import store_named
 
 REBUILD_COMMANDS: dict[type[Layout], str] = {
@@ -49,6 +50,10 @@ def verify(name: Path | str, log: Callable[[str], None] = print) -> None:
 
 def _find(name: Path | str) -> tuple[StoreLocation, str, Layout, dict[str, Any]]:
     """Return a store's location, the command that makes it, its layout and its fingerprint."""
-    path = store_named(name, REBUILD_COMMANDS[TargetLayout])
-    kind = store_kind(path, list(REBUILD_COMMANDS))
+    of_crops = "://" not in str(name) and Path(name).resolve().parent == CROPS_FOLDER.resolve()
+    kinds = sorted(
+        REBUILD_COMMANDS, key=lambda kind: (kind is CropLayout) != of_crops
+    )  # the first where the store cannot tell
+    path = store_named(name, REBUILD_COMMANDS[kinds[0]])
+    kind = store_kind(path, kinds)
     return path, REBUILD_COMMANDS[kind], *read_layout(path, kind, REBUILD_COMMANDS[kind])

@@ -34,6 +34,6 @@ def source_files(root: Path = ROOT) -> list[Path]:
 
 
 def package_of(file: str) -> str:
-    """`pipeline/pose` of `pipeline/pose/flip.py`; a module that stands alone is a package of its own."""
+    """`pipeline/pose` of `pipeline/pose/flip_averaging.py`; a module that stands alone is a package of its own."""
     parts = file.split("/")
     return "/".join(parts[:2])

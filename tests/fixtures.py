@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ def write_image(path: Path, seed: str) -> None:
     random = np.random.default_rng(list(seed.encode()))
     coarse = random.integers(0, 256, (10, 12, 3), dtype=np.uint8)
     assert cv2.imwrite(str(path), cv2.resize(coarse, IMAGE_WH, interpolation=cv2.INTER_CUBIC))
+
+
+def with_orientation(jpeg: bytes, orientation: int, thumbnail: bytes = b"") -> bytes:
+    """Return the JPEG with an EXIF segment that says so (tag 0x0112, EXIF 2.3 section 4.6.4)."""
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + bytes(4)
+    body = b"Exif\0\0" + tiff + thumbnail
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
 def coco_document(images: int, people: int) -> dict[str, Any]:

@@ -230,3 +230,12 @@ def test_a_full_disk_is_one_line(pipeline, project, monkeypatch):
 
     monkeypatch.setattr("stages.prepare.run", full)
     assert_refused(pipeline("prepare"), "data/people: No space left on device")
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}])
+def test_what_a_terminal_cannot_show_is_a_question_mark(environment):
+    """Tables have a ±, and names have anything."""
+    code = r"import cli; cli.app = lambda: print('AP 1.0 \u00b1 0.5 of \udcff'); cli.main()"
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "0", **environment}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"AP 1.0 ? 0.5 of ?\n", b"")

@@ -97,7 +97,8 @@ def test_the_files_stay_readable() -> None:
     """Stages name folders, and an arm of the comparison is named in arms.yaml alone."""
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 330
     assert len((ROOT / "dvc.lock").read_text().splitlines()) <= 2500
-    assert len((ROOT / "experiments/dvc.lock").read_text().splitlines()) <= 5000
+    lock = ROOT / "experiments/dvc.lock"
+    assert not lock.is_file() or len(lock.read_text().splitlines()) <= 5000
 
 
 def test_stores_and_trained_arms_survive_a_killed_stage() -> None:

@@ -25,7 +25,9 @@ class UserError(Exception):
 
 
 def short_repr(value: object) -> str:
-    """Return the repr of a value for an error line: one line of at most LONGEST_VALUE characters."""
+    """Return the repr of a value, of NumPy's as of Python's, for an error line: one line of at most LONGEST_VALUE characters."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # CPython refuses to print integers beyond 4300 digits

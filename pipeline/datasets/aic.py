@@ -5,25 +5,23 @@ from typing import Any
 import numpy as np
 
 from pipeline.common.files import FilePath
-from pipeline.datasets.coco import read_coco
+from pipeline.datasets.coco import Warn, read_coco
 from pipeline.people.people import People
+from pipeline.people.plausibility import AREA_SHARE
 from pipeline.people.validation import Phrase, fail, field, file_name, numbers, read_json
 from pipeline.pose.skeletons import AIC14
-
-AIC_AREA_SHARE = 0.53
-"""Share of a box taken as the person's area, which AI Challenger does not annotate. MMPose's published AP uses it (xtcocotools)."""
 
 NOT_LABELLED = 3
 """Third number of a keypoint in the released file: 1 visible, 2 hidden, 3 outside the image or impossible to guess."""
 
 
-def read_aic(path: FilePath) -> People:
+def read_aic(path: FilePath, warn: Warn = lambda line: None) -> People:
     """Read every person of the COCO form in AIC14, otherwise as `read_coco`; v is COCO's (0 not labelled, 1 hidden, 2 visible).
 
     AP of these people uses COCO's matching and ranking, as MMPose publishes it. The challenge's own score differs: it takes
     the whole box as the area, visible keypoints only, and each person's best pose whatever its score.
     """
-    return read_coco(path, AIC14, AIC_AREA_SHARE)
+    return read_coco(path, AIC14, warn)
 
 
 def read_aic_release(path: FilePath) -> People:
@@ -70,7 +68,7 @@ def read_aic_release(path: FilePath) -> People:
         image_id=np.array(image_id, np.int64),
         image_wh=np.zeros((n, 2), np.int32),
         box=box,
-        area=AIC_AREA_SHARE * box[:, 2:].clip(0).prod(axis=1),
+        area=AREA_SHARE * box[:, 2:].clip(0).prod(axis=1),
         crowd=np.zeros(n, bool),
         use=use,
         keypoints=np.where(labelled[..., None], points[:, :, :2], 0.0),

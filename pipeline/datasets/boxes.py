@@ -1,11 +1,12 @@
 """Reader of person boxes without labels: the annotations of a COCO file, a student's predictions, or a list of detections."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from pipeline.common.files import FilePath
-from pipeline.datasets.coco import ImagesById, images_by_id, people_from_coco, person_categories, read_detections
+from pipeline.datasets.coco import Warn, images_by_id, people_from_coco, person_categories, read_detections
 from pipeline.people.people import People
 from pipeline.people.validation import entries, number, read_json
 from pipeline.pose.skeletons import NO_SKELETON
@@ -14,17 +15,20 @@ ONLY_CATEGORY = 0
 """Category id given to all annotations of a file that has no `categories`."""
 
 
-def read_boxes(path: FilePath, detections: FilePath | None = None, min_score: float = 0.0) -> People:
+def read_boxes(
+    path: FilePath, detections: FilePath | None = None, min_score: float = 0.0, warn: Warn = lambda line: None
+) -> People:
     """Read every person box of a COCO file, in NO_SKELETON; keypoints, if there are any, are not read.
 
     Persons are the categories named `person`, the only category there is, or all annotations of a file without `categories`.
     With `detections` (in the format of `read_detections`) boxes come from that list, and the COCO file only lists the images:
     boxes on other images are left out, and people are numbered by their position in the list. `use`: no crowd, a positive box,
-    a `score`, 1 if absent, of at least `min_score`. UserError on anything malformed.
+    a `score`, 1 if absent, of at least `min_score`. `warn` gets a line for those that are of no person.
+    UserError on anything malformed.
     """
     document = read_json(path)
     if detections is not None:
-        return _detected(images_by_id(document, path), detections, min_score)
+        return _detected(document, path, detections, min_score, warn)
     if isinstance(document, dict) and "categories" not in document:
         annotations = [
             {**entry, "category_id": ONLY_CATEGORY} if isinstance(entry, dict) else entry
@@ -34,7 +38,7 @@ def read_boxes(path: FilePath, detections: FilePath | None = None, min_score: fl
         persons: dict[int, list[int]] = {ONLY_CATEGORY: []}
     else:
         persons = person_categories(document, path, None)
-    people = people_from_coco(document, path, NO_SKELETON, persons, allowed=())
+    people = people_from_coco(document, path, NO_SKELETON, persons, allowed=(), area_share=1.0, warn=warn)
     scores = {
         entry["id"]: number(entry.get("score", 1.0), (path, "annotation", entry["id"]), "`score`")
         for entry in document["annotations"]
@@ -45,8 +49,10 @@ def read_boxes(path: FilePath, detections: FilePath | None = None, min_score: fl
     )
 
 
-def _detected(images: ImagesById, path: FilePath, min_score: float) -> People:
-    detections = read_detections(path)
+def _detected(document: Any, listing: FilePath, path: FilePath, min_score: float, warn: Warn) -> People:
+    images = images_by_id(document, listing)
+    persons = person_categories(document, listing, None) if document.get("categories") else None
+    detections = read_detections(path, persons, warn)
     listed = np.flatnonzero(np.isin(detections.image_id, list(images)))
     image_id, box = detections.image_id[listed], detections.box[listed]
     n = len(listed)

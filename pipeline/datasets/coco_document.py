@@ -46,7 +46,7 @@ def annotation(
 
     Positions are rounded to hundredths of a pixel, confidences to four digits. `v` follows from the confidence, as a network
     predicts that and not occlusion; `num_keypoints` counts the positions, as COCO's does. `score` is the box's times the mean
-    confidence (`person_score`); `bbox` is the box that was cropped.
+    of the confidences above 0.2 (`person_score`); `bbox` is the box that was cropped.
     """
     v = visibility(points, confidence, threshold)
     triplets = np.column_stack([np.where(v[:, None] == ABSENT, 0.0, points).round(2), v])

@@ -9,7 +9,8 @@ from pipeline.common.files import FilePath
 from pipeline.datasets.matlab import read_mat
 from pipeline.people.people import People
 from pipeline.people.validation import LARGEST_COORDINATE, Phrase, fail, field, file_name, number, numbers, read_json
-from pipeline.pose.skeletons import MPII16, mirrored
+from pipeline.pose.flip import flipped_name
+from pipeline.pose.skeletons import MPII16
 
 FIRST_PIXEL = 1.0
 """MPII counts pixels from (1, 1), as MATLAB does."""
@@ -34,7 +35,7 @@ TRUTH_NAMES = {
 }
 """Names of the keypoints in `dataset_joints`; those of the left side start with l."""
 
-TRUTH_NAMES |= {"l" + short[1:]: mirrored(name) for short, name in TRUTH_NAMES.items() if name.startswith("right_")}
+TRUTH_NAMES |= {"l" + short[1:]: flipped_name(name) for short, name in TRUTH_NAMES.items() if name.startswith("right_")}
 
 JOINT_TOLERANCE = 1.0
 """Largest difference in pixels between the copies of a joint in two files; real copies differ by 1e-4."""

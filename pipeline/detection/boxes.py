@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.common.errors import UserError
-from pipeline.datasets.coco import images_by_id, person_categories, read_detections
-from pipeline.people.validation import Phrase, entries, fail, field, number, numbers, read_json, whole_number
+from pipeline.datasets.coco import (
+    Warn,
+    annotated_categories,
+    images_by_id,
+    person_categories,
+    read_detections,
+)
+from pipeline.people.validation import Phrase, fail, field, number, numbers, read_json, whole_number
 
 
 @dataclass(frozen=True)
@@ -72,15 +78,16 @@ def whole_image_box(width: int, height: int) -> Boxes:
     return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
 
 
-def read_box_file(path: str | os.PathLike[str]) -> BoxFile:
+def read_box_file(path: str | os.PathLike[str], person: int | None = None, warn: Warn = lambda line: None) -> BoxFile:
     """Read COCO annotations (an object with `images`) or COCO detections (a list); UserError on anything malformed.
 
     Only people are kept: annotations of the category `person` (or of the only category) that are no crowds, and detections of
-    category 1. An annotation may have a `score`, as those that `pipeline predict` writes.
+    category 1 (or of the only one there is), or all of the category `person` where that is given. `warn` gets a line for the
+    others. An annotation may have a `score`, as those that `pipeline predict` writes.
     """
     document = read_json(path)
     if isinstance(document, list):
-        detections = read_detections(path)
+        detections = read_detections(path, None if person is None else {person}, warn)
         boxes = _by_image(detections.image_id, detections.box, detections.score)
         return BoxFile(Path(path), None, {}, boxes)
     images = images_by_id(document, path)
@@ -90,7 +97,8 @@ def read_box_file(path: str | os.PathLike[str]) -> BoxFile:
         if plain in image_of_name:
             fail((path, "image", image_id), "every `file_name` once", Phrase(f"{name!r} twice"))
         image_of_name[plain] = image_id
-    boxes = _by_image(*_annotated(document, path, images))
+    persons = set(person_categories(document, path, None)) if person is None else {person}
+    boxes = _by_image(*_annotated(document, path, images, persons, warn))
     return BoxFile(Path(path), image_of_name, {key: wh for key, (_, wh) in images.items()}, boxes)
 
 
@@ -122,15 +130,14 @@ def refuse_unrelated_images(file: BoxFile, paths: list[PurePosixPath]) -> None:
 
 
 def _annotated(
-    document: Any, path: str | os.PathLike[str], images: dict[int, Any]
+    document: Any, path: str | os.PathLike[str], images: dict[int, Any], persons: set[int], warn: Warn
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return image ids (M,), boxes (M, 4) and scores (M,) of the annotated people who are no crowds."""
-    persons = person_categories(document, path, None)
+    categories = annotated_categories(document, path, persons, warn)
     image_id, box, score = [], [], []
-    for row, annotation in enumerate(entries(document, "annotations", str(path))):
+    for row, annotation in enumerate(document["annotations"]):
         where = (path, "annotations", row)
-        category = whole_number(field(annotation, "category_id", where), where, "`category_id`")
-        if category not in persons or annotation.get("iscrowd"):
+        if categories[row] not in persons or annotation.get("iscrowd"):
             continue
         image = whole_number(field(annotation, "image_id", where), where, "`image_id`")
         if image not in images:

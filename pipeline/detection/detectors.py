@@ -1,5 +1,6 @@
 """Person boxes from a detector: an RTMDet or YOLOX ONNX file in the forms that MMDeploy, YOLOX and rtmlib use. No poses."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,7 +38,7 @@ DEFAULT_SIDE = 640
 NMS_IOU = 0.45
 """Of two boxes with a larger IoU the one with the lower score is dropped (YOLOX's demo; rtmlib's default)."""
 PERSON_LABEL = 0
-"""Class of people in both families: COCO's first."""
+"""Class of people in both families where nothing else is said: COCO's first."""
 SPACE_TO_DEPTH = 12
 """Input channels of YOLOX's first convolution: 3 colours of 2 x 2 pixels."""
 DETECTOR_REMEDY = "take an RTMDet or YOLOX ONNX file as MMDeploy, YOLOX or rtmlib give it, or give `--boxes`"
@@ -52,13 +53,27 @@ class Detector:
     form: OutputForm
     input_wh: tuple[int, int]
     runtime: OpenSession
+    person: int = PERSON_LABEL
+    """Its label of people."""
 
 
-def open_detector(path: Path, device: Device = "auto", kind: DetectorKind | Literal["auto"] = "auto") -> Detector:
+@dataclass(frozen=True)
+class Found:
+    """What a detector found in an image."""
+
+    people: Boxes
+    others: Counter[int]
+    """How many boxes have each other label; counted only where nobody was found."""
+
+
+def open_detector(
+    path: Path, device: Device = "auto", kind: DetectorKind | Literal["auto"] = "auto", person: int | None = None
+) -> Detector:
     """Open the file and run it once on a grey image to find the form of its outputs; UserError where it is no detector.
 
-    A file does not state its input statistics. `auto` takes YOLOX's for YOLOX's own output form, and for a network whose first
-    convolution reads 2 x 2 pixels at once, as every YOLOX does; otherwise RTMDet's.
+    `person` is its label of people, PERSON_LABEL if None; UserError where it has no such label. A file does not state its input
+    statistics. `auto` takes YOLOX's for YOLOX's own output form, and for a network whose first convolution reads 2 x 2 pixels
+    at once, as every YOLOX does; otherwise RTMDet's.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: name a detector's ONNX file, or give `--boxes`")
@@ -85,29 +100,34 @@ def open_detector(path: Path, device: Device = "auto", kind: DetectorKind | Lite
     form = _form(path, raw, wh)
     if kind == "auto":
         kind = "yolox" if form != "boxes" or _first_convolution(path) == SPACE_TO_DEPTH else "rtmdet"
-    return Detector(path, kind, form, wh, runtime)
+    if person is not None:
+        _refuse_label(path, raw, form, person)
+    return Detector(path, kind, form, wh, runtime, PERSON_LABEL if person is None else person)
 
 
-def detect(detector: Detector, image: np.ndarray, min_score: float) -> Boxes:
+def detect(detector: Detector, image: np.ndarray, min_score: float) -> Found:
     """Return the boxes of people in an RGB image (H, W, 3), cut at its border, best first; scores are at least `min_score`."""
     canvas, scale = letterbox(image, detector.input_wh)
     mean, std = (np.array(values, np.float32) for values in STATISTICS[detector.kind])
     raw = _run(detector.runtime, (canvas[:, :, ::-1].astype(np.float32) - mean) / std)
     if detector.form == "boxes":
-        corners, score = _suppressed(raw)
+        corners, score, label = _suppressed(raw)
+        of_person = score
     else:
-        corners, score = _cells(_predictions(raw), detector.input_wh, detector.form)
+        corners, by_class = _cells(_predictions(raw), detector.input_wh, detector.form)
+        of_person, score, label = by_class[:, detector.person], by_class.max(axis=1), by_class.argmax(axis=1)
     height, width = image.shape[:2]
     corners = np.clip(corners / np.tile(scale, 2), 0, [width, height, width, height])
     xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    kept = (score >= min_score) & np.isfinite(xywh).all(axis=1) & (xywh[:, 2:] > 0).all(axis=1)
-    xywh, score = xywh[kept], score[kept]
-    if not len(score):
-        return NO_BOXES
-    if detector.form == "boxes":
-        return Boxes(xywh, score)[np.argsort(-score, kind="stable")]
-    kept_rows = cv2.dnn.NMSBoxes(xywh.tolist(), score.tolist(), min_score, NMS_IOU)
-    return Boxes(xywh, score)[np.array(kept_rows, int).ravel()]
+    valid = np.isfinite(xywh).all(axis=1) & (xywh[:, 2:] > 0).all(axis=1)
+    kept = valid & (of_person >= min_score)
+    if detector.form == "boxes" and label is not None:
+        kept &= label == detector.person
+    rows = _best_first(detector.form, xywh, of_person, np.flatnonzero(kept), min_score)
+    if len(rows) or label is None:
+        return Found(Boxes(xywh[rows], of_person[rows]), Counter())
+    rows = _best_first(detector.form, xywh, score, np.flatnonzero(valid & (score >= min_score)), min_score)
+    return Found(NO_BOXES, Counter(label[rows].astype(int).tolist()))
 
 
 def letterbox(image: np.ndarray, wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -145,12 +165,34 @@ def _is_boxes(array: np.ndarray) -> bool:
     return array.ndim == 3 and array.shape[0] == 1 and array.shape[2] == 5
 
 
-def _suppressed(raw: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return corners (N, 4) and scores (N,) of the people; where the file gives no labels, all boxes are people."""
+def _best_first(
+    form: OutputForm, xywh: np.ndarray, score: np.ndarray, rows: np.ndarray, min_score: float
+) -> np.ndarray:
+    """Return those of `rows` that remain after suppression, which files of the form `boxes` have done, the best score first."""
+    if form == "boxes" or not len(rows):
+        return rows[np.argsort(-score[rows], kind="stable")]
+    kept = cv2.dnn.NMSBoxes(xywh[rows].tolist(), score[rows].tolist(), min_score, NMS_IOU)
+    return rows[np.array(kept, int).ravel()]
+
+
+def _suppressed(raw: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return corners (N, 4), scores (N,) and labels (N,); where the file gives no labels, None, and all boxes are people."""
     boxes = next(array for array in raw if _is_boxes(array))[0].astype(np.float64)
-    labels = next((array[0] for array in raw if array.shape == (1, len(boxes))), np.full(len(boxes), PERSON_LABEL))
-    boxes = boxes[labels == PERSON_LABEL]
-    return boxes[:, :4], boxes[:, 4]
+    labels = next((array[0] for array in raw if array.shape == (1, len(boxes))), None)
+    return boxes[:, :4], boxes[:, 4], labels
+
+
+def _refuse_label(path: Path, raw: list[np.ndarray], form: OutputForm, person: int) -> None:
+    """Raise UserError where the file cannot give that label of people."""
+    if form == "boxes":
+        if _suppressed(raw)[2] is None:
+            raise UserError(f"{path}: gives no labels, all its boxes are people: leave out `--person-label {person}`")
+        return
+    classes = _predictions(raw).shape[1] - 5
+    if person >= classes:
+        raise UserError(
+            f"{path}: expected a `--person-label` from 0 to {classes - 1}, as it has {classes} classes, found {person}"
+        )
 
 
 def _predictions(raw: list[np.ndarray]) -> np.ndarray:
@@ -159,13 +201,13 @@ def _predictions(raw: list[np.ndarray]) -> np.ndarray:
 
 
 def _cells(predictions: np.ndarray, wh: tuple[int, int], form: OutputForm) -> tuple[np.ndarray, np.ndarray]:
-    """Return corners (cells, 4) and scores (cells,): objectness times the class of people (Ge et al. 2021, YOLOX)."""
+    """Return corners (cells, 4) and scores (cells, classes): objectness times class (Ge et al. 2021, YOLOX)."""
     centre, size = predictions[:, :2], predictions[:, 2:4]
     if form == "grid":
         corner, stride = _grid(wh)
         centre = (centre + corner) * stride
         size = np.exp(np.minimum(size, 20)) * stride
-    score = predictions[:, 4] * predictions[:, 5 + PERSON_LABEL]
+    score = predictions[:, 4:5] * predictions[:, 5:]
     return np.concatenate([centre - size / 2, centre + size / 2], axis=1), score
 
 

@@ -14,6 +14,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from pipeline.export.compatibility import lower_ir_version
 from pipeline.pose.spec import NetworkSpec
 
 CALIBRATION_BATCH = 8
@@ -42,7 +43,9 @@ def quantise_int8(path: Path, spec: NetworkSpec, crops: np.ndarray) -> bytes:
             per_channel=True,
             nodes_to_exclude=[node.name for node in model.graph.node[last:]],
         )
-        return quantised.read_bytes()
+        model = onnx.load(quantised)
+        lower_ir_version(model)
+        return bytes(model.SerializeToString())
 
 
 class _CalibrationCrops(CalibrationDataReader):

@@ -27,6 +27,8 @@ class ModelCard:
     """The spec of the ONNX file, which for rtmlib differs from the student's."""
     outputs: Mapping[str, Sequence[int]]
     """Shape of each output, without the batch, by its name."""
+    runtime: str
+    """Version of the oldest ONNX Runtime that opens the file."""
     rtmlib: bool
     """Is the file in rtmlib's form?"""
     equal_maxima: bool
@@ -166,7 +168,7 @@ def _score_line(on: str, values: Mapping[str, str]) -> str:
 def _onnx_use(card: ModelCard) -> list[str]:
     width, height = card.spec.input_wh
     direct = (
-        "The file by ONNX Runtime, from its own folder, with `crops` as under Input "
+        f"The file by ONNX Runtime {card.runtime} or newer, from its own folder, with `crops` as under Input "
         f"(`pipeline predict IMAGES --student {card.file}` does all of it):"
     )
     parts = [direct, python_block(onnx_lines(card.file, list(card.outputs)))]

@@ -16,6 +16,7 @@ from torch import nn
 
 from pipeline.common.errors import UserError
 from pipeline.common.files import write_atomically
+from pipeline.export.compatibility import lower_ir_version
 from pipeline.networks.run import as_tuple
 from pipeline.pose.options import Kind
 from pipeline.pose.spec import METADATA_KEY, NetworkSpec, spec_values
@@ -92,6 +93,7 @@ def _onnx_model(network: nn.Module, spec: NetworkSpec, example: torch.Tensor) ->
     for key, value in (("keypoints", list(spec.skeleton.keypoints)), ("spec", spec_values(spec))):
         entry = model.metadata_props.add()
         entry.key, entry.value = METADATA_KEY + key, json.dumps(value)
+    lower_ir_version(model)
     return model
 
 

@@ -1,6 +1,8 @@
 """ONNX files without a session: the digest of a network's bytes, and its conversion to half precision."""
 
 import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 
 import onnx
@@ -11,21 +13,14 @@ from pipeline.common.errors import UserError, one_line
 def onnx_digest(path: Path) -> str:
     """Return the sha256 of an ONNX file and of the external data files that it names; UserError if one is missing or malformed."""
     total = hashlib.sha256(path.read_bytes())
-    for name in sorted(_external(path)):
-        outside = path.parent / name
-        try:
-            inside = outside.resolve().is_relative_to(path.parent.resolve())
-            exists = outside.is_file()
-        except (OSError, ValueError, RuntimeError):
-            inside = exists = False
-        if not inside:
-            raise UserError(
-                f"{path}: its external data {name!r} lies outside its folder: export it with the weights inside"
-            )
-        if not exists:
-            raise UserError(f"{path}: its external data {name!r} is missing: put it there")
-        total.update(outside.read_bytes())
+    for file in _external_files(path).values():
+        total.update(file.read_bytes())
     return total.hexdigest()
+
+
+def place_to_open(path: Path) -> Path:
+    """Return where ONNX Runtime finds the file's external data: at `path`, or where its link leads if the data lie only there."""
+    return path if all((path.parent / name).is_file() for name in _external(path)) else path.resolve()
 
 
 def half_precision(path: Path) -> bytes:
@@ -33,13 +28,46 @@ def half_precision(path: Path) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     try:
-        model = onnx.load(path)
+        # `onnx` reads no external data through links, of which caches of hubs consist.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "model.onnx"
+            shutil.copy(path, copy)
+            for name, file in _external_files(path).items():
+                (copy.parent / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, copy.parent / name)
+            model = onnx.load(copy)
         _own_constants(model)
         return bytes(convert_float_to_float16(model, keep_io_types=True).SerializeToString())
     except Exception as error:
         raise UserError(
             f"{path}: cannot be converted to float16: {one_line(error)}: set its precision to float32"
         ) from error
+
+
+def _external_files(path: Path) -> dict[str, Path]:
+    """Return the real place of each external data file by the name that the ONNX file has for it; UserError if one is not usable.
+
+    As in ONNX Runtime, it lies below the folder of the ONNX file, or below the one where the file's link leads.
+    """
+    files = {}
+    for name in sorted(_external(path)):
+        places = dict.fromkeys((path.parent / name, path.resolve().parent / name))
+        folders = (path.parent.resolve(), path.resolve().parent)
+        try:
+            found = next((place.resolve() for place in places if place.is_file()), (path.parent / name).resolve())
+            inside = any(found.is_relative_to(folder) for folder in folders)
+            exists = found.is_file()
+        except (OSError, ValueError, RuntimeError):
+            inside = exists = False
+        if not inside:
+            raise UserError(
+                f"{path}: its external data {name!r} lies outside its folder: export it with the weights inside, "
+                "or copy both files into one folder"
+            )
+        if not exists:
+            raise UserError(f"{path}: its external data {name!r} is missing: put it there")
+        files[name] = found
+    return files
 
 
 def _own_constants(model: onnx.ModelProto) -> None:

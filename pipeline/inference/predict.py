@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.people.images import read_image, safe_path
 from pipeline.people.people import People
 from pipeline.pose.crops import crop
-from pipeline.pose.flip import Forward
+from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.geometry import regions_of_boxes
 from pipeline.pose.outputs import decode_keypoints, maps_and_scores, output_wh
 from pipeline.pose.spec import NetworkSpec

@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from pipeline.common.errors import UserError, one_line
 from pipeline.inference.devices import PROVIDERS, OpenSession, open_session
-from pipeline.inference.onnx_file import half_precision, onnx_digest
-from pipeline.pose.flip import Forward, with_flip_averaging
+from pipeline.inference.onnx_file import half_precision, onnx_digest, place_to_open
+from pipeline.pose.flip_averaging import Forward, with_flip_averaging
 from pipeline.pose.options import Device, TeacherPrecision
 from pipeline.pose.outputs import OutputArrays, output_wh
 from pipeline.pose.spec import ARRAYS, METADATA_KEY, SPEC_KEYS, NetworkSpec, spec_values
@@ -65,7 +65,7 @@ def open_teacher(
             f"or train one with `pipeline fit --teacher {name}`"
         )
     sha256 = onnx_digest(path)
-    model = half_precision(path) if precision == "float16" else path
+    model = half_precision(path) if precision == "float16" else place_to_open(path)
     try:
         runtime = open_session(model, device, threads)
     except UserError as error:

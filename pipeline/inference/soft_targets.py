@@ -6,7 +6,7 @@ from pipeline.common.errors import UserError
 from pipeline.inference.session import Teacher, forward_pass
 from pipeline.people.people import People
 from pipeline.people.views import Views
-from pipeline.pose.flip import flip_average
+from pipeline.pose.flip_averaging import flip_average
 from pipeline.pose.outputs import OutputArrays, maps_and_scores
 from pipeline.pose.spec import ARRAYS
 from pipeline.targets.block import TargetBlock

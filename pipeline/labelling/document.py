@@ -54,7 +54,7 @@ def filled_document(
                 "bbox": people.box[row].tolist(),
                 "area": float(people.area[row]),
                 "segmentation": [],
-                **source.annotations[row],
+                **_usable(source.annotations[row], float(people.area[row])),
                 **_keypoints(filled, row, visibility[row].tolist(), if_filled),
                 "id": int(people.person[row]) + shift,
                 "image_id": int(people.image_id[row]) + image_shift,
@@ -71,6 +71,11 @@ def filled_document(
         "annotations": annotations,
         "categories": [person_category(skeleton)],
     }
+
+
+def _usable(annotation: dict[str, Any], area: float) -> dict[str, Any]:
+    """Return a source annotation; without its area where that is not the people table's, which does not take placeholders."""
+    return {key: value for key, value in annotation.items() if key != "area" or value == area}
 
 
 def _keypoints(filled: FilledPeople, row: int, visibility: list[int], if_filled: list[int]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import numpy as np
 from pipeline.common.errors import UserError
 from pipeline.common.files import FilePath
 from pipeline.datasets.coco import people_from_coco, person_categories
-from pipeline.datasets.halpe import FULL_BODY
+from pipeline.datasets.halpe import FULL_BODY, halpe_orders
 from pipeline.datasets.matlab import read_mat
 from pipeline.datasets.mpii_release import PEOPLE_PER_IMAGE, scalar_field, struct_members
 from pipeline.people.people import People
 from pipeline.people.validation import read_json
+from pipeline.pose.skeletons import HALPE26
 
 HIDDEN, VISIBLE = 1, 2
 """COCO's `v` of labelled keypoints. 0 is not labelled."""
@@ -39,16 +40,16 @@ def default_annotations(people: People) -> SourceAnnotations:
     return SourceAnnotations(VISIBLE * people.labelled.astype(np.int64), [{}] * len(people))
 
 
-def coco_annotations(path: FilePath, people: People, by_name: bool = True) -> SourceAnnotations:
-    """Read the further fields of a COCO file. Without `by_name` keypoints are matched by position, as in Halpe's files.
+def coco_annotations(path: FilePath, people: People) -> SourceAnnotations:
+    """Read the further fields of a COCO file, or of Halpe's where that is the people's skeleton.
 
     UserError where the file's people differ from those of the table in any number.
     """
     document = read_json(path)
     count = len(people.skeleton)
-    orders = person_categories(document, path, people.skeleton if by_name else None)
-    orders = orders if by_name else {key: list(range(count)) for key in orders}
-    read = people_from_coco(document, path, people.skeleton, orders, (count,) if by_name else (FULL_BODY, count))
+    is_halpe = people.skeleton == HALPE26
+    orders = halpe_orders(document, path) if is_halpe else person_categories(document, path, people.skeleton)
+    read = people_from_coco(document, path, people.skeleton, orders, (FULL_BODY, count) if is_halpe else (count,))
     at = {person: row for row, person in enumerate(read.person.tolist())}
     rows = np.array([at.get(person, -1) for person in people.person.tolist()], np.int64)
     if (rows < 0).any() or not (
@@ -57,17 +58,27 @@ def coco_annotations(path: FilePath, people: People, by_name: bool = True) -> So
         raise UserError(PEOPLE_CHANGED.format(path))
     by_id = {int(entry["id"]): entry for entry in document["annotations"] if entry["category_id"] in orders}
     annotations = [by_id[person] for person in people.person.tolist()]
-    visibility = np.zeros(people.labelled.shape, np.int64)
+    third = np.zeros(people.labelled.shape)
     for row, entry in enumerate(annotations):
         if people.labelled[row].any():
-            visibility[row] = np.array(entry["keypoints"][2::3])[orders[entry["category_id"]]]
+            third[row] = np.array(entry["keypoints"][2::3])[orders[entry["category_id"]]]
     licenses = document.get("licenses")
     return SourceAnnotations(
-        visibility * people.labelled,
+        visibility(third, people.labelled),
         annotations,
         {int(entry["id"]): entry for entry in document["images"]},
         licenses if isinstance(licenses, list) else [],
     )
+
+
+def visibility(third: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Return `v`, int64 (N, K), of the third numbers of labelled keypoints (N, K).
+
+    Where one of them is neither HIDDEN nor VISIBLE, they are confidences, as in COCO-WholeBody's files, which do not tell.
+    """
+    if np.isin(third[labelled], (HIDDEN, VISIBLE)).all():
+        return np.where(labelled, third, 0).astype(np.int64)
+    return VISIBLE * labelled.astype(np.int64)
 
 
 def mpii_release_annotations(path: FilePath, people: People) -> SourceAnnotations:

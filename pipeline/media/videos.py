@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.common.errors import UserError
-from pipeline.media.stderr import captured_stderr
+from pipeline.common.stderr import captured_stderr
 
 CODEC = "mp4v"
 """MPEG-4 part 2, which OpenCV's wheels can write on every platform."""

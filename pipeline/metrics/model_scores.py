@@ -66,7 +66,7 @@ def detection_scores(
     """
     scores = {AP_ON_DETECTIONS: ap_scores(truth, poses, draw_resamples(images, count, seed), keypoints)["AP"]}
     covered = np.isin(truth.image_id, boxes_image_id)
-    if not covered.all():
+    if covered.any() and not covered.all():
         detected = np.unique(boxes_image_id)
         name = f"{AP_ON_DETECTIONS} of {len(detected)} pictures"
         scores[name] = ap_scores(truth.rows(covered), poses, draw_resamples(detected, count, seed), keypoints)["AP"]

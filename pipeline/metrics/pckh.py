@@ -15,6 +15,9 @@ JOINT_GROUPS = ("head_top", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"
 EXCLUDED_JOINTS = ("pelvis", "thorax")
 """Joints that no mean includes (MPII's evaluation toolkit; HRNet and MMPose alike)."""
 
+HEAD_ENDS = ("head_top", "upper_neck")
+"""Keypoints whose distance stands in for the head size where there is no head box."""
+
 JOINT_OF_KEYPOINT = np.array([body_part(k) for k in MPII16.keypoints])
 IN_MEAN = ~np.isin(JOINT_OF_KEYPOINT, EXCLUDED_JOINTS)
 
@@ -99,19 +102,27 @@ def pckh_of_people(truth: People, poses: Poses, threshold: float = 0.5) -> Pckh:
 def correct_keypoints_of_people(truth: People, poses: Poses, threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Return the masks of `correct_keypoints` (U, 16) for the U people in use.
 
-    A person without a pose, or a keypoint that the predicting skeleton lacks, counts as wrong. Without a head box the
-    head size is the distance from head top to upper neck if both are labelled; otherwise the person is left out. That
-    distance is 4/3 of the official size (median of MPII's validation people), so such numbers are too high to compare.
+    A person without a pose, or a keypoint that the predicting skeleton lacks, counts as wrong. Head sizes are `head_sizes`.
     """
     truth = truth.rows(truth.use)
     positions = MPII16.positions_in(truth.skeleton)
     labelled = truth.labelled[:, positions] & (positions >= 0)
     keypoints = truth.keypoints[:, positions]
-    top, neck = MPII16.index("head_top"), MPII16.index("upper_neck")
-    head = np.linalg.norm(keypoints[:, top] - keypoints[:, neck], axis=1)
-    head = np.where(labelled[:, top] & labelled[:, neck], head, np.nan)
-    size = np.where(np.isnan(truth.head_box).any(axis=1), head, head_size(truth.head_box))
+    size = head_sizes(truth)
     return correct_keypoints(keypoints, labelled, size, keypoints_of_people(truth, poses, MPII16.keypoints), threshold)
+
+
+def head_sizes(truth: People) -> np.ndarray:
+    """Return the head size of every person, float (N,).
+
+    Without a head box it is the distance from head top to upper neck if both are labelled, else NaN, and the person is left out.
+    That distance is 4/3 of the official size (median of MPII's validation people), so such numbers are too high to compare.
+    """
+    positions = [truth.skeleton.keypoints.index(k) if k in truth.skeleton.keypoints else -1 for k in HEAD_ENDS]
+    known = truth.labelled[:, positions].all(axis=1) & (min(positions) >= 0)
+    head = np.linalg.norm(truth.keypoints[:, positions[0]] - truth.keypoints[:, positions[1]], axis=1)
+    lacking = np.isnan(truth.head_box).any(axis=1)
+    return np.where(lacking, np.where(known, head, np.nan), head_size(truth.head_box))
 
 
 def pckh_scores(

@@ -1,15 +1,15 @@
 """Reads predictions of other projects: COCO keypoint results in JSON, MPII's `preds` in MATLAB or HDF5 files."""
 
-import importlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from pipeline.common.errors import UserError
 from pipeline.common.files import FilePath
-from pipeline.datasets.coco import PERSON_CATEGORY
+from pipeline.datasets.coco import PERSON_CATEGORY, Warn, person_rows
 from pipeline.datasets.matlab import read_mat
 from pipeline.datasets.mpii import FIRST_PIXEL
 from pipeline.people.poses import Poses
@@ -17,21 +17,26 @@ from pipeline.people.validation import Phrase, fail, field, number, numbers, rea
 from pipeline.pose.skeletons import COCO17, MPII16, Skeleton
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
+HDF5_START = b"\x89HDF\r\n\x1a\n"
+MATLAB_73_START = b"MATLAB 7.3"
+"""A MATLAB file that is HDF5 behind a header of 512 bytes, with the dimensions of every array in the other order."""
 
 
-def read_coco_results(path: FilePath, skeletons: Sequence[Skeleton] = (COCO17,)) -> Poses:
+def read_coco_results(
+    path: FilePath,
+    skeletons: Sequence[Skeleton] = (COCO17,),
+    persons: Collection[int] = (PERSON_CATEGORY,),
+    warn: Warn = lambda line: None,
+) -> Poses:
     """Read a COCO keypoint results file: a list of image_id, category_id, keypoints (x, y, confidence) and score.
 
-    The poses are in the first of `skeletons` that has as many keypoints as the first pose. UserError on anything malformed.
+    The poses are in the first of `skeletons` that has as many keypoints as the first pose. `persons` are the truth's categories
+    of people; `warn` gets a line for poses of others. UserError on anything malformed, and where all poses are of others.
     """
     document = read_json(path)
     if not isinstance(document, list):
         fail(str(path), "a list of poses", document)
-    rows = [
-        (row, entry)
-        for row, entry in enumerate(document)
-        if field(entry, "category_id", (path, "pose", row)) == PERSON_CATEGORY
-    ]
+    rows = [(row, document[row]) for row in person_rows(document, path, "pose", persons, warn)]
     skeleton = _skeleton_of(rows, path, skeletons) if len(skeletons) > 1 else skeletons[0]
     image_id, score, triplets = [], [], []
     for row, entry in rows:
@@ -60,11 +65,16 @@ def refuse_unknown_images(poses: Poses, known: Collection[int], path: FilePath, 
 def read_mpii_predictions(path: FilePath) -> np.ndarray:
     """Read MPII16's keypoints, float64 (N, 16, 2), in image pixels from 0. The file's `preds` count from 1, like the truth.
 
-    The file is a `.mat` up to MATLAB 7, or `.h5` where h5py is installed; `preds` is (N, 16, 2) or (2, 16, N), as in
-    anibali/eval-mpii-pose. Values that are not finite stay and count as missing. UserError on anything else.
+    The file is a `.mat` of any version or HDF5; `preds` is (N, 16, 2) or (2, 16, N), as in anibali/eval-mpii-pose. Values that
+    are not finite stay and count as missing. UserError on anything else.
     """
-    is_hdf5 = Path(path).suffix.lower() in HDF5_SUFFIXES
-    preds = _hdf5(path) if is_hdf5 else np.asarray(field(read_mat(path), "preds", str(path)))
+    start = read_bytes(path)[: len(MATLAB_73_START)]
+    if start.startswith(MATLAB_73_START):
+        preds = _hdf5(path).T
+    elif start.startswith(HDF5_START) or Path(path).suffix.lower() in HDF5_SUFFIXES:
+        preds = _hdf5(path)
+    else:
+        preds = np.asarray(field(read_mat(path), "preds", str(path)))
     k = len(MPII16)
     if (
         preds.dtype.kind not in "iuf"
@@ -91,15 +101,8 @@ def _skeleton_of(rows: list[tuple[int, Any]], path: FilePath, skeletons: Sequenc
 
 
 def _hdf5(path: FilePath) -> np.ndarray:
-    read_bytes(path)
-    try:
-        h5py = importlib.import_module("h5py")
-    except ImportError as error:
-        raise UserError(
-            f"{path}: HDF5 is read through h5py, which is not installed: `pip install h5py`, or save `preds` as a .mat file"
-        ) from error
     try:
         with h5py.File(path, "r") as file:
             return np.asarray(file["preds"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
         raise UserError(f"{path}: expected an HDF5 file with `preds`, found {reason(error)}") from error

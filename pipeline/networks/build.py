@@ -13,6 +13,7 @@ from pipeline.common.errors import UserError, one_line
 from pipeline.common.files import write_atomically
 from pipeline.networks.architectures import refuse_input_size
 from pipeline.networks.checkpoint import load_backbone
+from pipeline.networks.efficientnet import EfficientNetPose
 from pipeline.networks.pyramid import Pyramid
 from pipeline.networks.rtmpose import RTMPose
 from pipeline.pose.options import DEEPEST, WIDEST, NetworkSettings
@@ -22,11 +23,11 @@ from pipeline.pose.spec import NetworkSpec, parse_spec, spec_values
 
 def build_network(
     settings: NetworkSettings, spec: NetworkSpec, initial_weights: Path | None = None
-) -> Pyramid | RTMPose:
+) -> Pyramid | EfficientNetPose | RTMPose:
     """Build the network for the spec's keypoints and input; UserError for an input size that it cannot have.
 
     Weights are drawn from torch's global random stream. `initial_weights` is a published checkpoint, whose backbone replaces that
-    of an RTMPose, or the folder of a trained student of the same network, whose weights are all used.
+    of the network, or the folder of a trained student of the same network, whose weights are all used.
 
     The network's `features` of crops (B, 3, H, W) are (B, `channels`, h, w), and its `outputs` of these features are its output.
     """
@@ -37,6 +38,11 @@ def build_network(
         if initial_weights is not None:
             raise ValueError("no checkpoint is published for a pyramid")
         return Pyramid(keypoints, settings.width, settings.depth)
+    if settings.network == "efficientnet-lite0":
+        lite = EfficientNetPose(keypoints, settings.width)
+        if initial_weights is not None:
+            load_backbone(lite, initial_weights, settings.network)
+        return lite
     refuse_input_size(settings.network, spec.input_wh)
     network = RTMPose(settings.network.removeprefix("rtmpose-"), keypoints, spec.input_wh)
     if initial_weights is not None:
@@ -44,7 +50,9 @@ def build_network(
     return network
 
 
-def _trained_network(folder: Path, settings: NetworkSettings, spec: NetworkSpec) -> Pyramid | RTMPose:
+def _trained_network(
+    folder: Path, settings: NetworkSettings, spec: NetworkSpec
+) -> Pyramid | EfficientNetPose | RTMPose:
     """Return the network of the student in that folder; UserError where it differs from the settings or the spec."""
     student = load_student(folder)
     expected = (settings, spec.skeleton.keypoints, spec.input_wh)
@@ -54,7 +62,7 @@ def _trained_network(folder: Path, settings: NetworkSettings, spec: NetworkSpec)
             raise UserError(
                 f"{folder}: expected a student of {name} {ours} to start from, found {theirs}: correct `distill`"
             )
-    assert isinstance(student.network, Pyramid | RTMPose)
+    assert isinstance(student.network, Pyramid | EfficientNetPose | RTMPose)
     return student.network
 
 

@@ -11,6 +11,7 @@ from pipeline.common.errors import UserError
 from pipeline.networks.architectures import ARCHITECTURES, architecture_kind, build_architecture
 from pipeline.networks.checkpoint_reader import few_names, read_state_dict
 from pipeline.networks.cspnext import CSPNeXt
+from pipeline.networks.efficientnet import EfficientNetPose, published_names
 from pipeline.networks.rtmpose import BINS_PER_PIXEL, SIZES, RTMPose
 from pipeline.pose.skeletons import SKELETONS
 
@@ -40,14 +41,16 @@ def load_into(network: nn.Module, weights: Mapping[str, torch.Tensor], path: Pat
     network.load_state_dict(loadable, strict=False)
 
 
-def load_backbone(network: RTMPose, path: Path, name: str) -> None:
-    """Copy the backbone of a published checkpoint, a CSPNeXt under any head or a whole RTMPose, into the network's backbone.
+def load_backbone(network: RTMPose | EfficientNetPose, path: Path, name: str) -> None:
+    """Copy the backbone of a published checkpoint, a CSPNeXt under any head, a whole RTMPose or an
+    EfficientNet-Lite0, into the network's backbone.
 
     The checkpoint's head is not loaded, because a student has keypoints of its own. The network's `name` is for the messages.
     UserError, as from `read_state_dict` and `load_into`, for a file that is no checkpoint, or whose backbone is missing or of
     another size.
     """
-    backbone = _backbone(read_state_dict(path))
+    weights = read_state_dict(path)
+    backbone = _backbone(weights) if isinstance(network, RTMPose) else published_names(weights)
     if not backbone:
         raise UserError(
             f"{path}: expected weights under `{BACKBONE_PREFIX}*`, found none: take a checkpoint of CSPNeXt or RTMPose"

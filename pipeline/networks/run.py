@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pipeline.common.errors import UserError
-from pipeline.pose.flip import Forward, with_flip_averaging
+from pipeline.pose.flip_averaging import Forward, with_flip_averaging
 from pipeline.pose.options import Device, TrainingPrecision
 from pipeline.pose.spec import NetworkSpec
 

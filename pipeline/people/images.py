@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.common.errors import UserError, short_repr
+from pipeline.common.errors import UserError
 from pipeline.common.files import FilePath
 from pipeline.people.validation import Phrase, fail, file_name, read_bytes, reason
 
@@ -15,41 +15,36 @@ JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 MOST_PIXELS = 2**28
 """Pixels of an image at most: a JPEG or PNG with more is made to fill the memory. For other formats OpenCV's own limit holds, 4 x that."""
 
+EXIF_BYTES, ORIENTATION_TAG = 2**17, 0x0112
+"""Bytes at a file's start that hold its EXIF data, a segment of at most 64 kB, and the tag of its orientation."""
+
 
 def safe_path(folder: FilePath, name: str) -> Path:
-    """Return `folder / name`; UserError if that is outside the folder: absolute, by `..`, or through a link."""
-    file_name(name, str(folder))
-    path = Path(folder) / name
-    try:
-        inside = path.resolve().is_relative_to(Path(folder).resolve())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder}: expected an image {name!r}, found {reason(error)}") from error
-    if not inside:
-        fail(str(folder), "a file name inside the image folder", Phrase(f"{short_repr(name)}, a link out of it"))
-    return path
+    """Return `folder / name`; UserError if the name leaves the folder: absolute, or by `..`.
+
+    A link in the folder may lead anywhere: whoever owns the folder made it, as do the caches of DVC, git-annex and model hubs.
+    """
+    return Path(folder) / file_name(name, str(folder))
 
 
 def read_image(path: FilePath, wh: tuple[int, int] | np.ndarray | None = None) -> np.ndarray:
     """Read an image in RGB, uint8 (H, W, 3); grey, alpha and 16-bit ones are converted.
 
-    The annotated (width, height) decides whether EXIF orientation applies: the image is taken as stored if that fits, else as
-    oriented if that fits, else UserError. Without a size, or with (0, 0), EXIF applies, as in OpenCV's imread, which MPII's
-    tools use. UserError names a file that is missing, empty, cut short or broken.
+    EXIF orientation applies, as in OpenCV's imread and MMPose, unless the annotated (width, height) fits the image only as it is
+    stored; UserError where it fits neither. So EXIF decides without a size, or with (0, 0), and where the size cannot tell: half
+    a turn, mirrored images, squares. UserError names a file that is missing, empty, cut short or broken.
     """
     data = read_bytes(path)
     if is_cut_short(data):
         raise UserError(f"{path}: expected a complete image, found {len(data)} bytes without its end")
     _refuse_huge(path, stored_size(data))
-    if wh is None or not np.any(wh):
-        return decode_image(data, path, oriented=True)
-    width, height = int(wh[0]), int(wh[1])
+    image = decode_image(data, path, oriented=True)
+    if wh is None or not np.any(wh) or image.shape[1::-1] == (int(wh[0]), int(wh[1])):
+        return image
     image = decode_image(data, path, oriented=False)
-    stored = image.shape[1::-1]
-    if stored != (width, height):
-        image = decode_image(data, path, oriented=True)
-    if image.shape[1::-1] != (width, height):
-        found = Phrase(f"{stored[0]} x {stored[1]}")
-        fail(str(path), f"an image of {width} x {height} pixels, as annotated", found)
+    if image.shape[1::-1] != (int(wh[0]), int(wh[1])):
+        found = Phrase(f"{image.shape[1]} x {image.shape[0]}")
+        fail(str(path), f"an image of {int(wh[0])} x {int(wh[1])} pixels, as annotated", found)
     return image
 
 
@@ -63,6 +58,39 @@ def decode_image(data: bytes, path: FilePath, oriented: bool) -> np.ndarray:
     if image is None:
         raise UserError(f"{path}: expected an image, found {len(data)} bytes of another kind")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def decoder_reads(data: bytes) -> bool:
+    """Return whether the decoder gives an image for these bytes, in an eighth of its size, which is the cheapest way to ask."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
+    except cv2.error:
+        return False
+
+
+def is_turned_by_exif(path: FilePath) -> bool:
+    """Return whether EXIF turns a JPEG by 90 degrees: its orientation is 5 to 8 (EXIF 2.3, 4.6.4). Only the file's start is read.
+
+    A file that cannot be read is left to `read_image`, which names it.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(EXIF_BYTES)
+    except (OSError, ValueError):
+        return False
+    for marker, start, end in jpeg_segments(data):
+        body = data[start:end]
+        if marker != 0xE1 or not body.startswith(b"Exif\0\0"):
+            continue
+        tiff, order = body[6:], ">" if body[6:8] == b"MM" else "<"
+        try:
+            (first,) = struct.unpack_from(order + "I", tiff, 4)
+            (count,) = struct.unpack_from(order + "H", tiff, first)
+            entries = [struct.unpack_from(order + "HHIH", tiff, first + 2 + 12 * n) for n in range(count)]
+        except struct.error:
+            return False
+        return any(tag == ORIENTATION_TAG and value >= 5 for tag, _, _, value in entries)
+    return False
 
 
 def image_size(path: FilePath) -> tuple[int, int]:

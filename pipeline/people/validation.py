@@ -3,6 +3,7 @@
 import json
 import math
 import posixpath
+import re
 from pathlib import Path, PureWindowsPath
 from typing import Any, NoReturn
 
@@ -13,6 +14,9 @@ from pipeline.common.files import FilePath
 
 ErrorContext = str | tuple[object, ...]
 """Where an error is: a file, or a file and the words that lead to an entry in it. They are joined only when an error is raised."""
+
+STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
+"""A text in JSON, or, as its group, one of the constants that JSON does not allow."""
 
 LARGEST_COORDINATE = 1e8
 """Largest absolute coordinate. A larger one comes from a broken file, and products of such leave float64's exact range."""
@@ -48,13 +52,23 @@ def reason(error: Exception) -> str:
 def read_json(path: FilePath) -> Any:
     """Read a JSON document; UserError if it cannot be read, is not JSON, or has NaN or Infinity, which JSON does not allow."""
 
+    data = read_bytes(path)
+
     def constant(word: str) -> NoReturn:
-        fail(str(path), "finite numbers", Phrase(word))
+        fail(str(path), "finite numbers", Phrase(word + _place_of_constant(data)))
 
     try:
-        return json.loads(read_bytes(path), parse_constant=constant)
+        return json.loads(data, parse_constant=constant)
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: expected JSON, found {reason(error)}") from error
+
+
+def _place_of_constant(data: bytes) -> str:
+    """Return the line and column of the first NaN or Infinity outside a text in a JSON document, as a phrase."""
+    text = data.decode(json.detect_encoding(data), "replace")
+    found = next(match for match in STRING_OR_CONSTANT.finditer(text) if match[1])
+    before = text[: found.start()]
+    return f" in line {before.count(chr(10)) + 1}, column {found.start() - before.rfind(chr(10))}"
 
 
 def field(entry: Any, key: str, where: ErrorContext) -> Any:
@@ -78,7 +92,8 @@ def whole_number(value: Any, where: ErrorContext, what: str, least: int = 0, mos
     """Return an integer in [least, most], else UserError; floats without a fraction are accepted, since some tools write 5.0."""
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ok or not least <= value <= most or value != int(value):
-        fail(where, f"{what} to be a whole number of at least {least}", value)
+        bounds = f"from {least} to {most}" if ok and value > most else f"of at least {least}"
+        fail(where, f"{what} to be a whole number {bounds}", value)
     return int(value)
 
 

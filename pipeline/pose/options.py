@@ -18,8 +18,12 @@ TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 ScoreKind = Literal["ap", "pckh", "none"]
 """The metric of a dataset: `ap`, OKS average precision, or `pckh`, PCKh@0.5; `none` if it has boxes only."""
 
-Network = Literal["pyramid", "rtmpose-t", "rtmpose-s", "rtmpose-m"]
-"""The small heatmap network (pipeline.networks.pyramid), or a published one that fits small machines (pipeline.networks.rtmpose)."""
+Network = Literal["pyramid", "efficientnet-lite0", "rtmpose-t", "rtmpose-s", "rtmpose-m"]
+"""The small heatmap network (pipeline.networks.pyramid), one that starts from ImageNet (pipeline.networks.efficientnet), or a published
+one that fits small machines (pipeline.networks.rtmpose)."""
+
+LITE_MEAN, LITE_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+"""Mean and standard deviation per channel, on 0-255, that EfficientNet-Lite was trained with (google/tpu, efficientnet_lite_builder.py)."""
 
 Schedule = Literal["one-cycle", "flat-cosine"]
 """How the learning rate changes over a training, see pipeline.training.optimizer."""
@@ -41,9 +45,9 @@ class NetworkSettings:
     network: Network = "pyramid"
     width: int = 32
     depth: int = 1
-    """Width and depth of the pyramid; published networks ignore both."""
+    """Width and depth of the pyramid, width of the head of `efficientnet-lite0`; published networks ignore both."""
 
     @property
     def output_kind(self) -> Kind:
         """The kind of output that the network has."""
-        return "heatmap_logits" if self.network == "pyramid" else "simcc"
+        return "simcc" if self.network.startswith("rtmpose-") else "heatmap_logits"

@@ -6,9 +6,6 @@ from pipeline.pose.decode import decode_heatmaps, mass_at_peak
 from pipeline.pose.geometry import apply
 from pipeline.pose.spec import NetworkSpec
 
-UDP_BLUR = 11
-"""Pixels of the Gaussian blur before DARK, as published for UDP networks."""
-
 OutputArrays = tuple[np.ndarray, ...]
 """A network's output: maps (..., K, H, W) alone, or the bins (..., K, Wx) and (..., K, Hy)."""
 
@@ -34,16 +31,17 @@ def maps_and_scores(raw: OutputArrays, spec: NetworkSpec) -> tuple[OutputArrays,
 def decode_keypoints(maps: OutputArrays, image_from_target: np.ndarray, spec: NetworkSpec) -> np.ndarray:
     """Return the keypoints (..., K, 2), in image pixels, of maps or distributions under affines (..., 2, 3).
 
-    Heatmaps of `classic` networks are decoded to quarter pixels as their makers do, of `udp` networks with DARK; softmax
-    maps are narrow Gaussians and need no blur. SimCC is decoded to the bin. A target without a positive value gives NaN.
+    Heatmaps of `classic` networks are decoded to quarter pixels as their makers do, unless their spec says `decode: dark`, of `udp`
+    networks with DARK; softmax maps are narrow Gaussians and need no blur. SimCC is decoded to the bin. A target without a positive
+    value gives NaN.
     """
     if spec.kind == "simcc":
         points = np.stack([bins.argmax(axis=-1) for bins in maps], axis=-1).astype(np.float64)
         peak = np.minimum(*(bins.max(axis=-1) for bins in maps))
-    elif spec.kind == "heatmap" and spec.affine == "classic":
+    elif spec.kind == "heatmap" and spec.affine == "classic" and spec.decode == "standard":
         points, peak = decode_heatmaps(maps[0], "quarter")
     else:
-        points, peak = decode_heatmaps(maps[0], "newton", UDP_BLUR if spec.kind == "heatmap" else 0)
+        points, peak = decode_heatmaps(maps[0], "newton", spec.blur if spec.kind == "heatmap" else 0)
     return np.where(peak[..., None] > 0, apply(image_from_target, points), np.nan)
 
 

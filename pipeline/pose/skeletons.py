@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.common.errors import UserError
+from pipeline.pose.flip import flipped_name
 
 ALIASES = {"head": "head_top", "neck": "upper_neck", "hip": "pelvis"}
 """Names that Halpe, AIC and CrowdPose have for keypoints, and the names of MPII that are used here."""
@@ -68,15 +69,6 @@ def body_part(keypoint: str) -> str:
     return keypoint.removeprefix("left_").removeprefix("right_")
 
 
-def mirrored(keypoint: str) -> str:
-    """Return the name that a keypoint has in the mirror image."""
-    if keypoint.startswith("left_"):
-        return "right_" + keypoint.removeprefix("left_")
-    if keypoint.startswith("right_"):
-        return "left_" + keypoint.removeprefix("right_")
-    return keypoint
-
-
 @dataclass(frozen=True)
 class Skeleton:
     """An ordered tuple of keypoint names, from which mirror partners, limbs and OKS sigmas follow."""
@@ -108,7 +100,7 @@ class Skeleton:
     @cached_property
     def mirror(self) -> np.ndarray:
         """The position of each keypoint's mirror partner, int (K,); its own for keypoints on the midline."""
-        return np.array([self.index(mirrored(k)) for k in self.keypoints], dtype=np.int64)
+        return np.array([self.index(flipped_name(k)) for k in self.keypoints], dtype=np.int64)
 
     @cached_property
     def limbs(self) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
@@ -15,12 +15,14 @@ ARRAYS: dict[Kind, tuple[str, ...]] = {"heatmap": ("heatmaps",), "heatmap_logits
 """The arrays that each kind of output consists of: maps (K, H, W), or one row of bins per axis, (K, Wx) and (K, Hy)."""
 
 SPEC_KEYS = ("skeleton", "input", "color", "mean", "std", "padding", "affine", "kind")
-OPTIONAL_KEYS = ("pixels", "factor", "outputs", "flip")
+OPTIONAL_KEYS = ("pixels", "factor", "outputs", "flip", "decode", "blur")
 """Keys that a spec must have, and keys that it may have."""
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Mean and standard deviation of RGB on the 0-255 scale, which most published networks, and ours, are trained with."""
 PIXELS: dict[str, float] = {"0-255": 1.0, "0-1": 255.0}
 """Scales on which mean and std may be given, and the factors from them to 0-255."""
+DARK_BLUR = 11
+"""Pixels of the Gaussian blur before DARK, as published for maps of 48 x 64; for those of 72 x 96 it is 17."""
 SIMCC_FACTOR = 10.0
 """The factor before the softmax over bins that RTMPose is trained with."""
 LARGEST_NUMBER = 1e6
@@ -50,7 +52,12 @@ class NetworkSpec:
     outputs: tuple[str, ...] = ()
     """Names of the ONNX file's outputs in the order of ARRAYS; if empty, they are found by their shapes."""
     flip: bool = False
-    """Whether outputs are averaged with those of the mirrored crop (pipeline.pose.flip)."""
+    """Whether outputs are averaged with those of the mirrored crop (pipeline.pose.flip_averaging)."""
+    decode: Literal["standard", "dark"] = "standard"
+    """How peaks of `heatmap` are refined: as is standard for its affine, which is a quarter pixel for `classic` and DARK for `udp`; or
+    by DARK (Zhang et al. 2020), for networks whose Gaussians were drawn around the keypoints' true places, not around whole pixels."""
+    blur: int = DARK_BLUR
+    """Pixels of the Gaussian blur before DARK, odd: what the maker of the network tests it with."""
 
     def input_from_image(self, regions: Regions) -> np.ndarray:
         """Return the affines (N, 2, 3) of the network's crops of N regions."""
@@ -81,13 +88,15 @@ def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None 
     missing = [key for key in SPEC_KEYS if key not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}: a network's spec has {', '.join(SPEC_KEYS)}")
-    given = {"pixels": "0-255", "factor": SIMCC_FACTOR, "outputs": (), "flip": False, **values}
+    given: dict[str, Any] = {"pixels": "0-255", "factor": SIMCC_FACTOR, "outputs": (), "flip": False}
+    given |= {"decode": "standard", "blur": DARK_BLUR, **values}
 
     def check(key: str, correct: bool, expected: str) -> None:
         if not correct:
             raise UserError(f"{where}.{key}: expected {expected}, found {short_repr(given[key])}")
 
     known = {"color": ("rgb", "bgr"), "affine": ("classic", "udp"), "kind": tuple(ARRAYS), "pixels": tuple(PIXELS)}
+    known["decode"] = ("standard", "dark") if given["kind"] == "heatmap" else ("standard",)
     for key, choices in (known | ({"skeleton": tuple(SKELETONS)} if skeleton is None else {})).items():
         check(key, given[key] in choices, f"one of {', '.join(choices)}")
     check("input", _is_list(given["input"], 2, _is_size), "[height, width] in pixels")
@@ -102,9 +111,11 @@ def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None 
     is_names = outputs in ([], ()) or _is_list(outputs, len(names), lambda name: isinstance(name, str))
     check("outputs", is_names, f"the file's names for {', '.join(names)}")
     check("flip", isinstance(given["flip"], bool), "true or false")
+    is_blur = _is_whole(given["blur"]) and 3 <= given["blur"] <= 51 and given["blur"] % 2 == 1
+    check("blur", is_blur, "an odd number of pixels from 3 to 51 (11 for maps of 64 x 48, 17 for 96 x 72)")
     return NetworkSpec(
         skeleton=skeleton or skeleton_named(given["skeleton"]),
-        input_wh=(given["input"][1], given["input"][0]),
+        input_wh=(int(given["input"][1]), int(given["input"][0])),
         color=given["color"],
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
@@ -114,6 +125,8 @@ def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None 
         factor=float(factor),
         outputs=tuple(outputs),
         flip=given["flip"],
+        decode=given["decode"],
+        blur=int(given["blur"]),
     )
 
 
@@ -123,6 +136,8 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
         "factor": spec.factor if spec.kind == "simcc" else None,
         "outputs": list(spec.outputs) or None,
         "flip": spec.flip or None,
+        "decode": spec.decode if spec.decode != "standard" else None,
+        "blur": spec.blur if spec.blur != DARK_BLUR else None,
     }
     return {
         "skeleton": spec.skeleton.name,
@@ -137,14 +152,19 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
     }
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return (
         isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
     )
 
 
+def _is_whole(value: object) -> TypeGuard[int | float]:
+    """Return whether it is a whole number, also as a float, which `1e2` is in YAML."""
+    return _is_number(value) and value == int(value)
+
+
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and 16 <= value <= 4096
+    return _is_whole(value) and 16 <= value <= 4096
 
 
 def _is_list(value: object, length: int, is_right: Callable[[object], bool]) -> bool:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from pipeline.common.errors import UserError, one_line
 from pipeline.inference.devices import open_session
-from pipeline.inference.onnx_file import onnx_digest
+from pipeline.inference.onnx_file import onnx_digest, place_to_open
 from pipeline.inference.session import FLOAT_TYPES
 from pipeline.pose.skeletons import SKELETONS
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, METADATA_KEY, SPEC_KEYS, parse_spec
@@ -42,7 +42,7 @@ def propose_spec(path: Path) -> SpecProposal:
         raise UserError(f"{path} does not exist: name an ONNX file")
     onnx_digest(path)
     try:
-        session = open_session(path, "cpu").session
+        session = open_session(place_to_open(path), "cpu").session
     except Exception as error:
         raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}: export it again") from error
     carried = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "spec")

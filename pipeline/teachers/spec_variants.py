@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from pipeline.pose.flip import flipped_name
 from pipeline.pose.options import Kind
-from pipeline.pose.skeletons import Skeleton, mirrored
+from pipeline.pose.skeletons import Skeleton
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec
 
 PADDINGS = (1.0, 1.25, 1.5)
@@ -17,15 +18,15 @@ class SpecVariant:
     """The difference, in the words of params.yaml."""
     spec: NetworkSpec
     decisive: bool
-    """Whether the declared spec is wrong if this one scores clearly higher. Padding and affine convention are not: networks trained
-    with one often do better with another. Neither is the kind of a map: it changes how its peak is refined, so a wrong kind can do
+    """Whether the declared spec is wrong if this one scores clearly higher. Padding, affine convention and decoding are not: networks
+    trained with one often do better with another. Neither is the kind of a map: it changes how its peak is refined, so a wrong kind can do
     better; there the confidence shows the mistake."""
     remedy: str = "set this in params.yaml"
     """What to do if this spec is the right one."""
 
 
 def spec_variants(spec: NetworkSpec) -> list[SpecVariant]:
-    """Return variants in colour order, scale of mean and std, kind of map, left and right, padding, and affine convention."""
+    """Return variants in colour order, scale of mean and std, kind of map, left and right, padding, affine convention and decoding."""
     color = "bgr" if spec.color == "rgb" else "rgb"
     variants = [SpecVariant(f"color {color}", replace(spec, color=color), True)]  # type: ignore[arg-type]
     statistics = {
@@ -42,12 +43,17 @@ def spec_variants(spec: NetworkSpec) -> list[SpecVariant]:
     if spec.kind != "simcc":
         kind: Kind = "heatmap" if spec.kind == "heatmap_logits" else "heatmap_logits"
         variants.append(SpecVariant(f"kind {kind}", replace(spec, kind=kind), False))
-    swapped = Skeleton(f"{spec.skeleton.name}, left and right swapped", tuple(map(mirrored, spec.skeleton.keypoints)))
+    swapped = Skeleton(
+        f"{spec.skeleton.name}, left and right swapped", tuple(map(flipped_name, spec.skeleton.keypoints))
+    )
     order = f"export it again with its outputs in the order of {spec.skeleton.name}"
     variants.append(SpecVariant("left and right keypoints swapped", replace(spec, skeleton=swapped), True, order))
     variants += [SpecVariant(f"padding {p}", replace(spec, padding=p), False) for p in PADDINGS if p != spec.padding]
     affine = "udp" if spec.affine == "classic" else "classic"
     variants.append(SpecVariant(f"affine {affine}", replace(spec, affine=affine), False))  # type: ignore[arg-type]
+    if spec.kind == "heatmap" and spec.affine == "classic":
+        decode = "dark" if spec.decode == "standard" else "standard"
+        variants.append(SpecVariant(f"decode {decode}", replace(spec, decode=decode), False))  # type: ignore[arg-type]
     return variants
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from pipeline.people.people import People
 from pipeline.people.poses import Poses, keypoints_of_people
-from pipeline.pose.skeletons import Skeleton, mirrored
+from pipeline.pose.flip import flipped_name
+from pipeline.pose.skeletons import Skeleton
 
 ERROR_OF_MEDIAN = 1.2533 * 1.4826
 """Standard error of a median, in median absolute deviations over the root of the count. Exact for normal residuals; too large for
@@ -64,8 +65,8 @@ def calibrate(teacher: str, dataset: str, people: People, poses: Poses, min_scor
     offset, error, count = np.full((len(keypoints), 2), np.nan), np.full((len(keypoints), 2), np.nan), []
     for k, keypoint in enumerate(keypoints):
         pooled = [away[:, k]]
-        if mirrored(keypoint) != keypoint and mirrored(keypoint) in keypoints:
-            pooled.append(away[:, keypoints.index(mirrored(keypoint))] * [-1, 1])
+        if flipped_name(keypoint) != keypoint and flipped_name(keypoint) in keypoints:
+            pooled.append(away[:, keypoints.index(flipped_name(keypoint))] * [-1, 1])
         residuals = np.concatenate(pooled)
         residuals = residuals[~np.isnan(residuals).any(axis=1)]
         count.append(len(residuals))
@@ -74,7 +75,7 @@ def calibrate(teacher: str, dataset: str, people: People, poses: Poses, min_scor
         if len(residuals) >= MIN_LABELS:
             spread = np.median(np.abs(residuals - offset[k]), axis=0)
             error[k] = ERROR_OF_MEDIAN * spread / np.sqrt(len(residuals))
-        if mirrored(keypoint) == keypoint and len(residuals):
+        if flipped_name(keypoint) == keypoint and len(residuals):
             offset[k, 0] = error[k, 0] = 0.0
     return Calibration(teacher, dataset, keypoints, offset, error, np.array(count, dtype=np.int64))
 

@@ -20,6 +20,7 @@ from stages.project.datasets import (
     load_views,
     table_path,
 )
+from stages.project.linked_folders import refuse_links_out_of_git
 from stages.project.project import Project
 from stages.project.students import STUDENTS
 from stages.project.teachers import teach_command
@@ -46,7 +47,8 @@ class InventoryEntry:
 def inventory(project: Project) -> list[InventoryEntry]:
     """Check datasets, teachers and students. The first gap is the first to close. An error in one of them is a gap, and not raised."""
     datasets: dict[str, DatasetSettings] = {}
-    entries = _listed("datasets", lambda: datasets.update(project.datasets))
+    entries = _listed("folders", refuse_links_out_of_git)
+    entries += _listed("datasets", lambda: datasets.update(project.datasets))
     for name, dataset in datasets.items():
         entries.append(_entry(f"dataset {name}", functools.partial(_files, project, name, dataset)))
         entries.append(_entry(f"dataset {name}, prepared", functools.partial(_tables, name, dataset)))

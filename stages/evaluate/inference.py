@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets.coco import read_coco_images, read_detections
+from pipeline.common.errors import UserError
+from pipeline.datasets.coco import read_detections, read_listing
 from pipeline.inference.predict import predict
 from pipeline.metrics.oks_nms import oks_nms
 from pipeline.people.people import People
+from pipeline.people.plausibility import refuse_implausible
 from pipeline.people.poses import Poses, poses_of
 from pipeline.pose.geometry import regions_of_boxes
 from pipeline.pose.spec import NetworkSpec
@@ -36,17 +38,24 @@ def poses_in_boxes(model: Model, truth: People, images: Path, advance: Callable[
     return poses_of(people, model.spec.skeleton, points, confidence)
 
 
-def detected_people(dataset: DatasetSettings, truth: People) -> DetectedPeople | None:
+def detected_people(dataset: DatasetSettings, truth: People, log: Callable[[str], None]) -> DetectedPeople | None:
     """Read the detections of the dataset's test part; None where it names no file of them.
 
-    Boxes on images that the annotation file lacks, and empty boxes, are left out.
+    Boxes on images that the annotation file lacks, empty boxes, and boxes of another category than its people's are left out.
+    UserError where no box remains.
     """
     if dataset.test is None or dataset.test.detections is None:
         return None
     folder = Path(dataset.annotations)
-    detections = read_detections(folder / dataset.test.detections)
-    images = read_coco_images(folder / dataset.test.file)
+    listing = read_listing(folder / dataset.test.file)
+    images = listing.images
+    detections = read_detections(folder / dataset.test.detections, listing.persons, log)
     kept = np.isin(detections.image_id, list(images)) & (detections.box[:, 2:] > 0).all(axis=1)
+    if not kept.any():
+        raise UserError(
+            f"{folder / dataset.test.detections}: expected boxes on the images of {folder / dataset.test.file}, "
+            f"found none among {len(kept)}: name another file of detections in params.yaml"
+        )
     image_id, box = detections.image_id[kept], detections.box[kept]
     m, k = len(box), len(truth.skeleton)
     people = People(
@@ -63,13 +72,14 @@ def detected_people(dataset: DatasetSettings, truth: People) -> DetectedPeople |
         labelled=np.zeros((m, k), bool),
         head_box=np.full((m, 4), np.nan),
     )
+    refuse_implausible(people, str(folder / dataset.test.detections), log)
     return DetectedPeople(people, detections.score[kept], np.array(sorted(images), np.int64))
 
 
 def poses_in_detections(
     model: Model, detected: DetectedPeople, images: Path, advance: Callable[[int], object]
 ) -> Poses:
-    """Predict a pose per detection. The score is box score x mean keypoint confidence, and OKS suppression follows."""
+    """Predict a pose per detection. The score is `person_score`, and OKS suppression follows."""
     people = detected.people
     points, confidence = predict(model.forward, model.spec, people, images, EVALUATION_BATCH, advance)
     poses = poses_of(people, model.spec.skeleton, points, confidence)

@@ -11,7 +11,7 @@ from pipeline.inference.exported import exported_spec
 from pipeline.inference.session import open_teacher
 from pipeline.networks.build import load_student
 from pipeline.networks.run import forward_of, torch_device
-from pipeline.pose.flip import Forward
+from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.options import Device
 from pipeline.pose.spec import NetworkSpec
 from stages.project.project import Project

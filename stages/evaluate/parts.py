@@ -26,7 +26,15 @@ class DatasetPart:
 
 
 def parts_named(project: Project, texts: Sequence[str]) -> list[DatasetPart]:
-    """Return the parts that the texts name, `test` where no split is given, or all test parts where there are no texts.
+    """Return the parts of `names_of_parts`, with the people of their tables."""
+    return [
+        DatasetPart(name, project.dataset(name), split, load_people(name, split))
+        for name, split in names_of_parts(project, texts)
+    ]
+
+
+def names_of_parts(project: Project, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return dataset and split that each text names, `test` where it gives no split, or all test parts where there are no texts.
 
     UserError for datasets and splits that params.yaml lacks.
     """
@@ -44,7 +52,7 @@ def parts_named(project: Project, texts: Sequence[str]) -> list[DatasetPart]:
             raise UserError(
                 f"--data {text}: expected one of {', '.join(f'{name}:{known}' for known in dataset.splits)}"
             )
-        parts.append(DatasetPart(name, dataset, split, load_people(name, split)))
+        parts.append((name, split))
     return parts
 
 

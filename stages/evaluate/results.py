@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge, Le
 
+from pipeline.common.errors import UserError
 from pipeline.metrics.bootstrap import Score, mean_score
 from pipeline.metrics.model_scores import ModelScores
 from pipeline.metrics.score_names import SCORE_NAMES, main_score
+from pipeline.pose.options import ScoreKind
 from stages.project.datasets import DatasetSettings
 
 
@@ -55,6 +58,22 @@ def metrics_document(
                 **{name: [score.value, *score.interval] for name, score in difference.items()},
             }
     return document
+
+
+def refuse_nobody(scores: ModelScores, what: str, kind: ScoreKind) -> None:
+    """Raise UserError where the main score of `what` is over nobody, since none of its people can be scored."""
+    key = main_score(scores.scores)
+    if key is not None and not np.isnan(scores.scores[key].value):
+        return
+    if kind == "pckh":
+        raise UserError(
+            f"{what}: expected people with a head box, or with head top and upper neck labelled, found none, so PCKh is over nobody: "
+            "give MPII's truth file (`truth: mpii_gt_val.mat` in params.yaml), then run `pipeline prepare`"
+        )
+    raise UserError(
+        f"{what}: expected people with a labelled keypoint that the score is over, found none, so it is over nobody: "
+        "correct the annotations, or name another part"
+    )
 
 
 def part_document(scores: ModelScores) -> dict[str, Any]:

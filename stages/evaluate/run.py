@@ -21,7 +21,7 @@ from stages.evaluate.inference import DetectedPeople, detected_people, poses_in_
 from stages.evaluate.models import Model, models_of
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.poses import POSES_FOLDER, poses_path, write_poses
-from stages.evaluate.results import EvaluateSettings, metrics_document
+from stages.evaluate.results import EvaluateSettings, metrics_document, refuse_nobody
 from stages.evaluate.tables import difference_table, joint_table, results_table, table_notes
 from stages.project.datasets import TEST, VALIDATION, load_people
 from stages.project.project import Project
@@ -48,7 +48,7 @@ def run(
     models = models_of(project, student, device, settings.flip or flip, log)
     tests = {name: DatasetPart(name, dataset, TEST, load_people(name, TEST)) for name, dataset in datasets.items()}
     truths = {name: part.truth for name, part in tests.items()}
-    detected = {name: detected_people(dataset, truths[name]) for name, dataset in datasets.items()}
+    detected = {name: detected_people(dataset, truths[name], log) for name, dataset in datasets.items()}
     labelled = [name for name, dataset in everything.items() if dataset.train and dataset.labelled]
     held_out = {name: load_people(name, VALIDATION) for name in labelled}
     held_out = {name: people for name, people in held_out.items() if people.use.any()}
@@ -121,6 +121,7 @@ def score_part(
         skeleton,
         draw_resamples(part.truth.image_id, count, stream),
     )
+    refuse_nobody(scores, part.title, part.dataset.score)
     if detected is None:
         return scores, poses
     in_detections = poses_in_detections(model, detected, folder, advance)

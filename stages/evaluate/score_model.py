@@ -42,7 +42,7 @@ def run(
     models = [model_named(project, text, device, settings.flip or flip) for text in texts]
     if len({opened.name for opened in models}) < len(models):  # two files of one name
         models = [replace(opened, name=text) for opened, text in zip(models, texts, strict=True)]
-    results = scores_of(project, models, parts, settings.resamples)
+    results = scores_of(project, models, parts, settings.resamples, log)
     document: dict[str, Any] = {}
     for name, scores_by_part in results.items():
         for part in parts:
@@ -70,11 +70,15 @@ def run(
 
 
 def scores_of(
-    project: Project, models: Sequence[Model], parts: Sequence[DatasetPart], count: int
+    project: Project,
+    models: Sequence[Model],
+    parts: Sequence[DatasetPart],
+    count: int,
+    log: Callable[[str], None],
 ) -> dict[str, dict[str, ModelScores]]:
     """Score every model on every part with the same `count` resamples. The scores are by model and by the part's title."""
     seed = project.seed
-    detected = [detected_people(part.dataset, part.truth) if part.split == TEST else None for part in parts]
+    detected = [detected_people(part.dataset, part.truth, log) if part.split == TEST else None for part in parts]
     people = sum(int(part.truth.use.sum()) for part in parts) + sum(len(boxes.people) for boxes in detected if boxes)
     skeleton = student_skeleton(project, models[0].spec.skeleton)
     results: dict[str, dict[str, ModelScores]] = {model.name: {} for model in models}

@@ -1,6 +1,7 @@
-"""`pipeline evaluate --predictions`: another project's predictions on a dataset part. Runs no network, writes no results."""
+"""`pipeline evaluate --predictions`: another project's predictions on a dataset part. Reads annotations only, and no image."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 from pipeline.common.documents import json_bytes
 from pipeline.common.errors import UserError
 from pipeline.common.files import write_atomically
-from pipeline.datasets.coco import read_coco_images
+from pipeline.datasets.coco import read_listing
 from pipeline.datasets.mpii import read_mpii_truth
 from pipeline.metrics.accuracy import PCKH_THRESHOLDS, ap_of_shared_keypoints, ap_scores
 from pipeline.metrics.bootstrap import Score, draw_resamples
 from pipeline.metrics.model_scores import ModelScores
-from pipeline.metrics.pckh import Pckh, correct_keypoints, pckh_of_correct, pckh_scores
+from pipeline.metrics.pckh import Pckh, correct_keypoints, head_sizes, pckh_of_correct, pckh_scores
 from pipeline.metrics.prediction_files import (
     HDF5_SUFFIXES,
     read_coco_results,
@@ -23,11 +24,15 @@ from pipeline.metrics.prediction_files import (
 )
 from pipeline.metrics.score_names import WEIGHTED_SUFFIX
 from pipeline.people.people import head_size
-from pipeline.pose.skeletons import MPII16, SKELETONS
-from stages.evaluate.parts import DatasetPart, parts_named, student_skeleton
-from stages.evaluate.results import EvaluateSettings, part_document
-from stages.evaluate.tables import joint_table, keypoint_table, score_table
-from stages.project.datasets import TEST
+from pipeline.people.plausibility import areas_used, refuse_implausible
+from pipeline.people.poses import Poses
+from pipeline.people.split import split_by_image
+from pipeline.pose.skeletons import ALIASES, MPII16, SKELETONS
+from stages.evaluate.parts import DatasetPart, names_of_parts, student_skeleton
+from stages.evaluate.results import EvaluateSettings, part_document, refuse_nobody
+from stages.evaluate.tables import head_box_note, joint_table, keypoint_table, score_table
+from stages.prepare import read_annotation_file
+from stages.project.datasets import TEST, TRAIN, PrepareSettings
 from stages.project.project import Project
 
 MISMATCHED_PCKH = 5.0
@@ -43,18 +48,21 @@ def run(
 ) -> None:
     """Print the tables of a predictions file on one part: COCO keypoint results (.json) by AP, MPII's `preds` (.mat, .h5) by PCKh.
 
-    `out` gets the numbers as JSON. UserError for a file that does not fit the part.
+    The people are those of the annotation file: `prepare` need not have run. `out` gets the numbers as JSON. UserError for a file
+    that does not fit the part, and where nobody of the part, or no pose, can be scored.
     """
-    part = parts_named(project, [data])[0]
+    notes: list[str] = []
+    part = annotated_part(project, data, notes.append)
     count = project.section("evaluate", EvaluateSettings).resamples
     suffix = predictions.suffix.lower()
     seed = [project.seed, *part.title.encode()]
     if suffix == ".json":
-        scores, described = _coco(project, predictions, part, count, seed)
+        scores, described = _coco(project, predictions, part, count, seed, notes.append)
     elif suffix in (".mat", *HDF5_SUFFIXES):
         scores, described = _mpii(predictions, part, count, seed)
     else:
         raise UserError(f"{predictions}: expected COCO results (.json) or MPII predictions (.mat, .h5)")
+    refuse_nobody(scores, part.title, part.dataset.score)
     name = predictions.name
     log(f"{name} on {part.title}: {described}")
     log(score_table(scores))
@@ -64,32 +72,70 @@ def run(
         log(joint_table({name: {part.title: scores}}, part.title))
         if scores.pckh[0.5].mean < MISMATCHED_PCKH:
             log(f"{name}: hardly a joint is where it should be: are its people and joints in the order of the truth?")
+        if not _truth_file(part) and (note := head_box_note(part.title, part.truth)):
+            log(note)
+    if part.dataset.score == "ap":
+        notes.append(f"{part.title}: the area in OKS is {areas_used(part.truth)}")
+    for note in notes:
+        log(note)
     if out:
         write_atomically(out, json_bytes({name: {part.title: part_document(scores)}}))
         log(f"numbers: {out}")
 
 
-def _coco(project: Project, path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[ModelScores, str]:
+def annotated_part(project: Project, data: str, log: Callable[[str], None]) -> DatasetPart:
+    """Return the part that `data` names, its people read from the annotation file as `prepare` reads them."""
+    ((name, split),) = names_of_parts(project, [data])
+    dataset = project.dataset(name)
+    people = read_annotation_file(dataset, dataset.annotation_file(split), log)
+    refuse_implausible(people, f"datasets.{name}", log)
+    if split != TEST:
+        settings = project.section("prepare", PrepareSettings)
+        train, validation = split_by_image(people, settings.validation, project.seed)
+        people = people.rows(train if split == TRAIN else validation)
+    return DatasetPart(name, dataset, split, people)
+
+
+def _coco(
+    project: Project, path: Path, part: DatasetPart, count: int, seed: list[int], log: Callable[[str], None]
+) -> tuple[ModelScores, str]:
     """Return the AP over all images of the annotation file, or over those of the split where it is not test; and a description."""
     dataset, truth = part.dataset, part.truth
     if dataset.score != "ap":
         raise UserError(
             f"{path}: COCO results do not state the person of a pose, which PCKh needs: score {part.name} from a .mat or .h5 file"
         )
-    file = dataset.test if part.split == TEST else dataset.train
-    assert file is not None
-    annotations = Path(dataset.annotations) / file.file
+    annotations = Path(dataset.annotations) / dataset.annotation_file(part.split).file
     student = student_skeleton(project, dataset.skeleton)
-    poses = read_coco_results(path, (dataset.skeleton, *SKELETONS.values(), student))
-    known = read_coco_images(annotations)
+    listing = read_listing(annotations)
+    known = listing.images
+    poses = read_coco_results(path, (dataset.skeleton, *SKELETONS.values(), student), listing.persons, log)
     refuse_unknown_images(poses, known, path, annotations)
+    ordered = in_listed_order(poses, listing.keypoints)
+    if ordered is not poses:
+        log(f"{path}: keypoints are taken in the order in which {annotations} lists them, as pycocotools takes them")
+        poses = ordered
     images = np.array(sorted(known), np.int64) if part.split == TEST else np.unique(truth.image_id)
-    poses = poses.rows(np.isin(poses.image_id, images))
+    total, poses = len(poses), poses.rows(np.isin(poses.image_id, images))
+    if not len(poses):
+        raise UserError(
+            f"{path}: expected poses on the images of {part.title}, found none of {total}: name another part"
+        )
     resamples = draw_resamples(images, count, seed)
     described = f"{len(poses)} poses of {poses.skeleton.name} on {len(images)} images"
     if dataset.train or poses.skeleton.name == dataset.skeleton.name:
         return ModelScores(ap_scores(truth, poses, resamples)), described
     return ModelScores(ap_of_shared_keypoints(truth, poses, student, resamples)), described
+
+
+def in_listed_order(poses: Poses, listed: tuple[str, ...]) -> Poses:
+    """Return poses of keypoints in the order that the annotation file lists; the same object where that is the skeleton's order."""
+    skeleton = poses.skeleton
+    names = tuple(name if name in skeleton.keypoints else ALIASES.get(name, name) for name in listed)
+    if names == skeleton.keypoints or sorted(names) != sorted(skeleton.keypoints):
+        return poses
+    order = [names.index(keypoint) for keypoint in skeleton.keypoints]
+    return replace(poses, keypoints=poses.keypoints[:, order], confidence=poses.confidence[:, order])
 
 
 def _mpii(path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[ModelScores, str]:
@@ -119,19 +165,23 @@ def _mpii(path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[M
     return ModelScores(scores, columns, by_threshold), described
 
 
+def _truth_file(part: DatasetPart) -> Path | None:
+    """Return the path of MPII's truth file, None where the part names none."""
+    file = part.dataset.annotation_file(part.split)
+    return Path(part.dataset.annotations) / file.truth if part.split == TEST and file.truth else None
+
+
 def _mpii_truth(part: DatasetPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
     """Return joints (N, 16, 2), labels (N, 16), head sizes (N,), images (N,) and the source of them.
 
     The truth file states no images. They are the table's where it has as many people, otherwise each person has an image alone.
     """
     truth = part.truth
-    if part.split == TEST and part.dataset.test and part.dataset.test.truth:
-        path = Path(part.dataset.annotations) / part.dataset.test.truth
+    if path := _truth_file(part):
         official = read_mpii_truth(path)
         count = len(official.joints)
         image_id = truth.image_id if len(truth) == count else np.arange(count)
         return official.joints, official.labelled, head_size(official.head_box), image_id, str(path)
     positions = MPII16.positions_in(truth.skeleton)
     labelled = truth.labelled[:, positions] & truth.use[:, None]
-    source = f"{part.title} (head boxes of its table)"
-    return truth.keypoints[:, positions], labelled, head_size(truth.head_box), truth.image_id, source
+    return truth.keypoints[:, positions], labelled, head_sizes(truth), truth.image_id, part.title

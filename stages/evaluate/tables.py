@@ -8,9 +8,10 @@ import numpy as np
 from pipeline.common.documents import markdown_table
 from pipeline.metrics.bootstrap import CONFIDENCE_LEVEL, Score
 from pipeline.metrics.model_scores import ModelScores
-from pipeline.metrics.pckh import Pckh
+from pipeline.metrics.pckh import Pckh, head_sizes
 from pipeline.metrics.score_names import AP_ON_DETECTIONS, WEIGHTED_SUFFIX
 from pipeline.people.people import People
+from pipeline.people.plausibility import areas_used
 from pipeline.pose.skeletons import COCO17
 from stages.evaluate.results import Results, average_score, differences_from
 from stages.project.datasets import DatasetSettings
@@ -104,17 +105,26 @@ def table_notes(
         )
     for name, dataset in datasets.items():
         if dataset.score == "ap" and truths[name].skeleton.own_sigmas:
-            notes.append(
-                f"{name}: AP is by COCO's matching with the OKS sigmas of its makers, and 0.53 of the box where no area is stated."
-            )
-        used = truths[name].use
-        lacking = int(np.isnan(truths[name].head_box[used]).any(axis=1).sum())
-        if dataset.score == "pckh" and lacking:
-            notes.append(
-                f"{name}: {lacking} of {int(used.sum())} people have no head box; head top to upper neck stands in for it, "
-                "which is a third larger and more lenient than in the official PCKh."
-            )
+            notes.append(f"{name}: AP is by COCO's matching with the OKS sigmas of its makers.")
+        if dataset.score == "ap":
+            notes.append(f"{name}: the area in OKS is {areas_used(truths[name])}.")
+        if dataset.score == "pckh" and (note := head_box_note(name, truths[name])):
+            notes.append(note)
     return notes
+
+
+def head_box_note(name: str, truth: People) -> str | None:
+    """Return the note that the people of a dataset, or some of them, have no head boxes; None where they all have."""
+    used = truth.rows(truth.use)
+    lacking = int(np.isnan(used.head_box).any(axis=1).sum())
+    if not lacking:
+        return None
+    left_out = int(np.isnan(head_sizes(used)).sum())
+    return (
+        f"{name}: {lacking} of {len(used)} people have no head box; head top to upper neck stands in for it, "
+        "which is a third larger and more lenient than in the official PCKh."
+        + (f" {left_out} of them are left out, as these two are not labelled." if left_out else "")
+    )
 
 
 def _keypoints_beyond_coco(

@@ -91,7 +91,13 @@ def _scores(project: Project, name: str, seed: int, device: Device, tested: bool
 
 
 def _accuracy(model: Model, dataset: DatasetSettings, people: People) -> float:
-    return accuracy(dataset.score, people, poses_in_boxes(model, people, dataset.images(VALIDATION), int))[1]
+    name, value = accuracy(dataset.score, people, poses_in_boxes(model, people, dataset.images(VALIDATION), int))
+    if np.isnan(value):
+        raise UserError(
+            f"validation people: expected some that {name} can be computed of, found none of {len(people)}: "
+            "raise prepare.validation in params.yaml, then run `pipeline prepare`"
+        )
+    return value
 
 
 def _lacking(scores: ModelScores, trained: dict[str, DatasetSettings]) -> dict[str, float]:

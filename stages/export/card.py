@@ -8,6 +8,7 @@ from typing import Any, Literal
 import onnx
 
 from pipeline.common.files import sha256
+from pipeline.export.compatibility import oldest_runtime
 from pipeline.export.model_card import ModelCard
 from pipeline.export.rtmlib import rtmlib_spec
 from pipeline.pose.spec import NetworkSpec
@@ -71,6 +72,7 @@ def collect_card(
         folder=(STUDENTS / name).as_posix(),
         spec=spec,
         outputs=_output_shapes(file),
+        runtime=oldest_runtime(onnx.load(file, load_external_data=False)),
         rtmlib=target == "rtmlib",
         equal_maxima=student.kind == "heatmap_logits",
         precision=precision,

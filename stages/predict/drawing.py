@@ -6,9 +6,9 @@ import numpy as np
 
 from pipeline.common.errors import UserError
 from pipeline.common.image_encoding import encode_image
+from pipeline.common.stderr import captured_stderr
 from pipeline.drawing import FIGURE_QUALITY
 from pipeline.media.inputs import MediaFile
-from pipeline.media.stderr import captured_stderr
 from pipeline.media.videos import VideoHeader, VideoWriter
 from stages.predict.frames import Warn
 

@@ -1,5 +1,6 @@
 """Reads the images and frames that `predict` runs on, one at a time, each with its id and its people's boxes. Predicts no poses."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.common.errors import UserError
+from pipeline.common.stderr import captured_stderr
 from pipeline.detection.boxes import NO_BOXES, Boxes, BoxFile, boxes_inside, refuse_unrelated_images, whole_image_box
 from pipeline.detection.detectors import Detector, detect
 from pipeline.media.inputs import MediaFile
-from pipeline.media.stderr import captured_stderr
 from pipeline.media.videos import VideoHeader, read_frames, read_video_header
 from pipeline.people.images import read_image
 
@@ -44,6 +45,8 @@ class PersonLocator:
         self.next_id = max(file.image_ids, default=0) + 1 if file else 1
         self.taken: dict[int, PurePosixPath] = {}
         self.unknown: list[PurePosixPath] = []
+        self.detected = 0
+        self.others: Counter[int] = Counter()
 
     def check(self, inputs: list[MediaFile]) -> None:
         """Raise UserError where the file of boxes does not belong to these inputs."""
@@ -79,7 +82,10 @@ class PersonLocator:
         """Return the boxes of the people in an image."""
         height, width = image.shape[:2]
         if self.detector:
-            return detect(self.detector, image, self.min_score)
+            found = detect(self.detector, image, self.min_score)
+            self.detected += len(found.people)
+            self.others += found.others
+            return found.people
         if self.file is None:
             return whole_image_box(width, height)
         boxes = self.file.boxes.get(image_id, NO_BOXES)
@@ -92,6 +98,16 @@ class PersonLocator:
             count = len(self.unknown)
             more = f" and {count - 1} more" if count > 1 else ""
             self.warn(f"{self.file.path}: does not mention {self.unknown[0]}{more}")
+
+    def warn_of_other_labels(self) -> None:
+        """Warn where the detector has found boxes and not one of them is a person."""
+        if self.detector and self.others and not self.detected:
+            labels = [label for label, _ in self.others.most_common()]
+            count = self.others.total()
+            self.warn(
+                f"{self.detector.path}: {count} box{'es' * (count != 1)} with labels {', '.join(map(str, labels[:8]))}, none of people "
+                f"({self.detector.person}): if one of these is its label of people, name it: `--person-label {labels[0]}`"
+            )
 
 
 def openable_media(inputs: list[MediaFile], warn: Warn) -> tuple[list[MediaFile], dict[Path, VideoHeader]]:

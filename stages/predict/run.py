@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -52,6 +52,8 @@ class PredictOptions:
     device: Device = "auto"
     batch: int = 64
     """Crops per forward pass, if the student's file accepts any number."""
+    person_label: int | None = None
+    """The detector's label of people, by default 0; or the category of people in the file of boxes, by default the one it states."""
 
 
 def run(
@@ -93,7 +95,7 @@ def run(
                 raise UserError(
                     f"{input_folder}: expected readable images, found none among {len(inputs)}: nothing is written"
                 )
-            info = {
+            info: dict[str, Any] = {
                 "folder": str(input_folder),
                 "student": str(student),
                 "student_sha256": model.sha256,
@@ -101,12 +103,15 @@ def run(
                 "score": options.score,
                 "confidence": options.confidence,
             }
+            if options.person_label is not None:
+                info["person_label"] = options.person_label
             document = predictions_document(info, entries, model.spec.skeleton, inputs, headers, writer.written)
             write_atomically(aside / PREDICTIONS_FILE, (json.dumps(document) + "\n").encode())
             replace_folder(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     locator.warn_of_unknown()
+    locator.warn_of_other_labels()
     people, images = len(entries.annotations), len(entries.images)
     log(
         f"{people} {'person' if people == 1 else 'people'} in {images} image{'s' * (images != 1)}: "
@@ -117,10 +122,12 @@ def run(
 def _locator(options: PredictOptions, log: Callable[[str], None], warn: Warn) -> PersonLocator:
     if options.boxes and options.detector:
         raise UserError("boxes come from `--boxes` or from `--detector`: give one of them")
-    file = read_box_file(options.boxes) if options.boxes else None
+    if options.person_label is not None and not (options.boxes or options.detector):
+        raise UserError("`--person-label` is of a detector or a file of boxes: give `--detector` or `--boxes` too")
+    file = read_box_file(options.boxes, options.person_label, warn) if options.boxes else None
     detector = None
     if options.detector:
-        detector = open_detector(options.detector, options.device, options.detector_kind)
+        detector = open_detector(options.detector, options.device, options.detector_kind, options.person_label)
         log(f"detector {options.detector} on {detector.runtime.note}: its input is that of {detector.kind}")
     if not file and not detector:
         log("neither --boxes nor --detector: every image is the box of one person")

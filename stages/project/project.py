@@ -226,8 +226,10 @@ def project_of(values: Mapping[str, Any], path: Path = PARAMS_FILE) -> Project:
     _refuse_infinite(values, f"{path}: ")
     _refuse_names(values, str(path))
     seed = values.setdefault("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+    is_number = isinstance(seed, (int, float)) and not isinstance(seed, bool)
+    if not is_number or seed != int(seed) or not 0 <= seed < 2**63:
         raise UserError(f"{path}: seed: expected a whole number from 0 to 2^63 - 1, found {short_repr(seed)}")
+    values["seed"] = int(seed)  # `1e3` is a float in YAML
     project = Project(values)
     _ = project.remote_targets
     return project

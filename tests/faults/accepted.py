@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tests.faults.changes import boxes_of, pillow
+from tests.faults.changes import boxes_of, copied, linked, pillow
 from tests.faults.table import PREPARE, TEACH, Change, after, drop, put, recoded, remove, write
 
 
@@ -35,12 +35,23 @@ ACCEPTED = (
     ),
     Accepted(
         "some boxes of zero or negative size",
-        boxes_of([10, 10, 30, 30], [10, 10, -5, 20], [10, 10, 0, 20]),
+        boxes_of([0, 0, 90, 70], [10, 10, -5, 20], [10, 10, 0, 20]),
         PREPARE,
         "these people stay in the table and are not learned from",
     ),
     Accepted("a box that leaves the image", boxes_of([-30, -30, 500, 500]), PREPARE, "what is outside is black"),
-    Accepted("an annotation without `area`", drop(TRAIN, "annotations", 0, "area"), PREPARE, "its box's area counts"),
+    Accepted(
+        "an annotation without `area`",
+        drop(TRAIN, "annotations", 0, "area"),
+        PREPARE,
+        "0.53 of its box counts as its area",
+    ),
+    Accepted(
+        "an area of 0 or 1 beside a real box",
+        put(TRAIN, "annotations", 0, "area", 1),
+        PREPARE,
+        "0.53 of its box counts; the number of such people is said",
+    ),
     Accepted("an annotation without `iscrowd`", drop(TRAIN, "annotations", 0, "iscrowd"), PREPARE, "no crowd"),
     Accepted("a person without `keypoints`", drop(TRAIN, "annotations", 0, "keypoints"), PREPARE, "not in use"),
     Accepted("an id written 5.0", put(TRAIN, "annotations", 5, "id", 5.0), PREPARE, "5"),
@@ -52,5 +63,11 @@ ACCEPTED = (
     ),
     Accepted("an animated GIF", after(WITHOUT_STORES, write(IMAGE, pillow("GIF", "P", 3))), TEACH, "its first frame"),
     Accepted("an animated PNG", after(WITHOUT_STORES, write(IMAGE, pillow("PNG", "RGB", 3))), TEACH, "its first frame"),
+    Accepted(
+        "an image that is a link out of its folder",
+        after(copied(IMAGE, "elsewhere.jpg"), linked(IMAGE, "elsewhere.jpg")),
+        PREPARE,
+        "read; names with `..` or absolute ones stay refused",
+    ),
     Accepted("a PNG called .jpg", after(WITHOUT_STORES, write(IMAGE, pillow("PNG", "RGB"))), TEACH, "its bytes decide"),
 )

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import onnx
 
+from pipeline.pose.spec import OPTIONAL_KEYS
 from tests.faults import readers
 from tests.faults.table import Change
 from tests.fixtures import IMAGE_WH, save_teacher
@@ -28,6 +29,19 @@ def boxes_of(*boxes: list[float]) -> Change:
         document = json.loads(path.read_text())
         for number, one in enumerate(document["annotations"]):
             one["bbox"] = boxes[number % len(boxes)]
+        path.write_text(json.dumps(document))
+
+    return change
+
+
+def boxes_in_form(form: Callable[[float, float, float, float], list[float]]) -> Change:
+    """Everybody's box in `coco` in the form that x, y, width and height have there."""
+
+    def change(folder: Path) -> None:
+        path = folder / "annotations/train.json"
+        document = json.loads(path.read_text())
+        for one in document["annotations"]:
+            one["bbox"] = form(*one["bbox"])
         path.write_text(json.dumps(document))
 
     return change
@@ -60,6 +74,16 @@ def bit(name: str, byte: int, place: int) -> Change:
         data = bytearray((folder / name).read_bytes())
         data[byte] ^= 1 << place
         (folder / name).write_bytes(data)
+
+    return change
+
+
+def half_missing(name: str) -> Change:
+    """A JPEG without its rest, but with an end mark."""
+
+    def change(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: len(data) * 6 // 10] + b"\xff\xd9")
 
     return change
 
@@ -131,9 +155,7 @@ def weights_elsewhere(location: str) -> Change:
 
 def student(folder: Path) -> None:
     """An exported student, student.onnx."""
-    values = {
-        key: value for key, value in readers.spec_values().items() if key not in ("pixels", "factor", "outputs", "flip")
-    }
+    values = {key: value for key, value in readers.spec_values().items() if key not in OPTIONAL_KEYS}
     carried = {
         "spec": json.dumps(values | {"skeleton": "unified"}),
         "keypoints": json.dumps([f"k{n}" for n in range(17)]),

@@ -242,7 +242,7 @@ def network() -> bytes:
 def spec_values() -> dict[str, Any]:
     """What a network's spec says, with everything that it can say."""
     known = {key: value for key, value in PARAMS["teachers"]["tiny"].items() if key not in ("onnx", "dataset")}
-    return {**known, "pixels": "0-255", "factor": 10, "outputs": ["maps"], "flip": True}
+    return {**known, "pixels": "0-255", "factor": 10, "outputs": ["maps"], "flip": True, "decode": "dark", "blur": 11}
 
 
 def all_params() -> dict[str, Any]:
@@ -346,7 +346,7 @@ def readers() -> dict[str, Reader]:
     """By name. Imports happen here, so that the fuzzer can instrument them."""
     from pipeline.datasets.aic import read_aic, read_aic_release
     from pipeline.datasets.boxes import read_boxes
-    from pipeline.datasets.coco import read_coco, read_coco_images, read_detections
+    from pipeline.datasets.coco import read_coco, read_detections, read_listing
     from pipeline.datasets.crowdpose import read_crowdpose
     from pipeline.datasets.halpe import read_halpe
     from pipeline.datasets.mpii import read_mpii_json
@@ -363,7 +363,7 @@ def readers() -> dict[str, Reader]:
     warnings.simplefilter("ignore")
     return {
         "coco": Reader(read_coco, coco),
-        "coco images": Reader(read_coco_images, coco),
+        "coco images": Reader(read_listing, coco),
         "coco detections": Reader(read_detections, detections),
         "halpe": Reader(read_halpe, halpe),
         "aic": Reader(read_aic, lambda: fourteen(AIC14.keypoints)),

@@ -213,6 +213,21 @@ ROWS = (
         printed=False,
     ),
     Row(
+        "predictions of another category than the people of the dataset",
+        write("theirs.json", poses().replace('"category_id": 1', '"category_id": 0')),
+        "evaluate --predictions theirs.json --data coco:validation",
+        "theirs.json: expected poses of people (`category_id` 1), found 2 of category 0",
+        "mend the file, or name another",
+        printed=False,
+    ),
+    Row(
+        "predictions without a pose",
+        write("theirs.json", "[]"),
+        "evaluate --predictions theirs.json --data coco:train",
+        "theirs.json: expected poses on the images of coco:train, found none of 0",
+        "name another part",
+    ),
+    Row(
         "predictions on other images",
         write("theirs.json", poses(image_id=999)),
         "evaluate --predictions theirs.json --data coco:validation",
@@ -323,6 +338,13 @@ ROWS = (
         "boxes.json: annotations 0: expected `bbox` to be a list of numbers, found 'text'",
         "mend the file, or name another",
         printed=False,
+    ),
+    Row(
+        "a label of people without a detector or boxes",
+        write_params(),
+        "predict pictures --person-label 1 " + STUDENT,
+        "`--person-label` is of a detector or a file of boxes",
+        "give `--detector` or `--boxes` too",
     ),
     Row(
         "a detector that is no ONNX",

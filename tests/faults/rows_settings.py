@@ -350,7 +350,7 @@ ROWS = (
         weights_elsewhere("../secret"),
         TEACH,
         "tiny.onnx: its external data '../secret' lies outside its folder",
-        "export it with the weights inside",
+        "export it with the weights inside, or copy both files into one folder",
     ),
     Row(
         "its weights in a file that is not there",

@@ -2,18 +2,21 @@
 
 import json
 import os
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from pipeline.common.errors import UserError
 from pipeline.common.locks import exclusive
 from pipeline.people.image_manifest import read_image_manifest
+from pipeline.people.images import read_image
 from pipeline.pose.skeletons import NO_SKELETON
 from stages import prepare
 from stages.project.datasets import PEOPLE_FOLDER, load_people, load_views, table_path
 from stages.project.project import project_of
-from tests.fixtures import CROWD, UNLABELLED, params, tree
+from tests.fixtures import CROWD, UNLABELLED, params, tree, with_orientation
 
 
 def quiet(line: str) -> None:
@@ -176,6 +179,112 @@ def test_boxes_have_no_test_part(unprepared):
         UserError, match=r"datasets\.own\.test: expected none, as boxes without labels score no model: list labelled im"
     ):
         prepare.run(project_of(own), log=quiet)
+
+
+MPII_JSON = {"format": "mpii", "annotations": "annotations", "score": "pckh"}
+AIC_JSON = {"format": "aic-release", "annotations": "annotations", "score": "ap"}
+
+
+def write_turned(path: Path, upright: np.ndarray, orientation: int) -> None:
+    """Write a JPEG that looks like `upright` (H, W, 3) when its EXIF orientation is heeded."""
+    back = {
+        1: (0, False),
+        2: (0, True),
+        3: (2, False),
+        4: (2, True),
+        5: (3, True),
+        6: (1, False),
+        7: (1, True),
+        8: (3, False),
+    }
+    turns, mirrored = back[orientation]
+    stored = np.rot90(upright, turns)
+    jpeg = cv2.imencode(".jpg", np.ascontiguousarray(stored[:, ::-1] if mirrored else stored))[1].tobytes()
+    path.write_bytes(with_orientation(jpeg, orientation))
+
+
+@pytest.mark.parametrize("wh", [(96, 80), (80, 80)])
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("format_", ["coco", "mpii", "aic-release"])
+def test_every_orientation_is_read_as_the_upright_image(unprepared, wh, stated, format_):
+    """Eight files that look alike, as every reader's table has them read; labels are on the image as shown."""
+    upright = np.kron(np.arange(wh[0] * wh[1] // 256).reshape(wh[1] // 16, -1) * 8, np.ones((16, 16), int))
+    upright = np.repeat(upright[..., None], 3, axis=2).astype(np.uint8)
+    for orientation in range(1, 9):
+        write_turned(Path(f"pictures/{orientation}.jpg"), upright, orientation)
+    size = {"width": wh[0], "height": wh[1]} if stated else {}
+    triplets = [40, 40, 2] * 17
+    if format_ == "coco":
+        document = json.loads(Path("annotations/train.json").read_text())
+        document["images"] = [{"id": n, "file_name": f"{n}.jpg", **size} for n in range(1, 9)]
+        one = {"category_id": 1, "bbox": [20, 20, 40, 40], "area": 800, "keypoints": triplets}
+        document["annotations"] = [{"id": n, "image_id": n, **one} for n in range(1, 9)]
+        entry = params()["datasets"]["coco"]
+    elif format_ == "mpii":
+        joints = {"joints": [[41, 41]] * 16, "joints_vis": [1] * 16, "center": [41, 41], "scale": 0.2}
+        document, entry = [{"image": f"{n}.jpg", **joints} for n in range(1, 9)], MPII_JSON
+    else:
+        person = {"human_annotations": {"h": [20, 20, 60, 60]}, "keypoint_annotations": {"h": [40, 40, 1] * 14}}
+        document, entry = [{"image_id": str(n), **person} for n in range(1, 9)], AIC_JSON
+    Path("annotations/turned.json").write_text(json.dumps(document))
+    part = {"file": "turned.json", "images": "pictures"}
+    prepare.run(
+        project_of(params(datasets={"d": entry | {"train": part}}, teachers={}, prepare__validation=0)), log=quiet
+    )
+    people = load_people("d", "train")
+    assert people.image_wh.tolist() == [list(wh)] * 8
+    for name, size_ in zip(people.image, people.image_wh, strict=True):
+        assert np.abs(read_image(f"pictures/{name}", size_).astype(int) - upright).max() <= 3, name
+
+
+def test_stated_sizes_stay_where_others_are_measured(unprepared):
+    """A file stored as 96 x 80 and shown as 80 x 96: stated as stored it is read so, though another image states no size."""
+    jpeg = cv2.imencode(".jpg", np.zeros((80, 96, 3), np.uint8))[1].tobytes()
+    for name in ("00.jpg", "01.jpg"):
+        Path("pictures", name).write_bytes(with_orientation(jpeg, 6))
+    document = json.loads(Path("annotations/train.json").read_text())
+    del document["images"][1]["width"], document["images"][1]["height"]
+    Path("annotations/train.json").write_text(json.dumps(document))
+    lines: list[str] = []
+    prepare.run(project_of(params(prepare__validation=0)), log=lines.append)
+    assert (
+        "train.json: 1 images are read as stored, though EXIF turns them" in lines[1]
+        and "(first 00.jpg, 96 x 80)" in lines[1]
+    )
+    people = load_people("coco", "train")
+    sizes = {name: people.image_wh[people.image == name][0].tolist() for name in ("00.jpg", "01.jpg")}
+    assert sizes == {"00.jpg": [96, 80], "01.jpg": [80, 96]}
+    document["images"][1] |= {"file_name": "00.jpg", "width": 80, "height": 96}
+    Path("annotations/train.json").write_text(json.dumps(document))
+    with pytest.raises(
+        UserError, match=r"00\.jpg: expected one size of the image, found 96 x 80 and 80 x 96: correct it"
+    ):
+        prepare.run(project_of(params()), log=quiet)
+
+
+def test_what_cannot_be_meant_is_said_after_the_split_or_refused(unprepared):
+    document = json.loads(Path("annotations/train.json").read_text())
+    document["annotations"][0]["area"] = 0
+    document["annotations"][1]["keypoints"][:3] = 0, 0, 2
+    Path("annotations/train.json").write_text(json.dumps(document))
+    lines: list[str] = []
+    prepare.run(project_of(params()), log=lines.append)
+    assert lines[1].startswith("annotations/train.json: `area` cannot be meant for 1 of 50 people, who count as having")
+    assert "first person 0 in 00.jpg: 0 beside a box of" in lines[1]
+    assert (
+        "1 of 48 people have labelled keypoints at (0, 0) (first person 1 in 00.jpg: 1 of 17, nose at (0, 0), "
+        in lines[2]
+    )
+    assert lines[3].startswith("coco validation: ")
+    before = tree(unprepared / "data")
+    for person in document["annotations"]:
+        person["bbox"] = [value / 96 for value in person["bbox"]]
+    Path("annotations/train.json").write_text(json.dumps(document))
+    with pytest.raises(
+        UserError, match=r"train\.json: expected boxes x, y, width, height and keypoints in pixels, found .*48 of 48"
+    ):
+        prepare.run(project_of(params()), log=quiet)
+    assert tree(unprepared / "data") == before
 
 
 COUNTS = {

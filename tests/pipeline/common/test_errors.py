@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from pipeline.common.errors import LONGEST_MESSAGE, one_line, printable, short_repr
@@ -85,3 +86,8 @@ def test_values_and_names_are_shown_short_and_on_one_line() -> None:
         and short_repr(10**5000) == "an enormous value"
     )
     assert printable("a\nb\x1b") == "a\\nb\\x1b" and printable("größer") == "größer" and len(printable("x" * 100)) == 60
+
+
+def test_numpys_values_are_shown_as_pythons() -> None:
+    values = (np.str_("a.jpg"), np.float32(1.5), np.int64(3), np.array([1, 2]))
+    assert [short_repr(value) for value in values] == ["'a.jpg'", "1.5", "3", "[1, 2]"]

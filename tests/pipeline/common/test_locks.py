@@ -1,5 +1,7 @@
 """One writer per store; files that are old or new."""
 
+import errno
+import fcntl
 import os
 import re
 import subprocess
@@ -21,6 +23,13 @@ from pipeline.common.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
+"""
+
+WITHOUT_FLOCK = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
 """
 
 
@@ -79,3 +88,25 @@ def test_an_error_inside_releases(tmp_path):
 def test_two_stores_have_two_locks(tmp_path):
     with exclusive(tmp_path / "one"), exclusive(tmp_path / "two"):
         assert (tmp_path / "one.holder").exists() and (tmp_path / "two.holder").exists()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, caplog, reason):
+    def flock(*_):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        held = exclusive(tmp_path / "teacher", remove_lock_file=True)
+        with held, pytest.raises(UserError, match=f"process {os.getpid()} "), exclusive(tmp_path / "teacher"):
+            pass
+        assert not (tmp_path / "teacher.soft-lock").exists()
+    said = f"warning: {tmp_path}: its file system gives no locks ({os.strerror(reason)}): a file stands for them"
+    assert caplog.text.count(said) == 1
+    command = [sys.executable, "-c", WITHOUT_FLOCK + HOLD, str(tmp_path / "teacher")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        holder.kill()
+        holder.wait()
+    with exclusive(tmp_path / "teacher"):
+        assert f"process {os.getpid()} " in (tmp_path / "teacher.holder").read_text()

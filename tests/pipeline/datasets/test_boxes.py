@@ -54,6 +54,29 @@ def test_detections_stand_in_for_annotations(coco_document, detections, write_js
     assert people.use.tolist() == [False, True]
 
 
+def test_the_category_of_people_is_the_files_and_others_are_told(coco_document, detections, write_json):
+    coco_document["categories"] = [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}]
+    coco_document["annotations"][3]["category_id"] = 2
+    lines: list[str] = []
+    images = write_json(coco_document)
+    assert read_boxes(images, warn=lines.append).person.tolist() == [103]
+    assert read_boxes(images, write_json(detections, "found.json"), warn=lines.append).person.tolist() == [0]
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "3 of 4 annotations are left out (3 of category 1): people are category 2",
+        "3 of 4 detections are left out (3 of category 1): people are category 2",
+    ]
+    del coco_document["categories"]  # then the list alone tells: 1, or the only one there is
+    images, lines = write_json(coco_document), []
+    assert read_boxes(images, write_json(detections, "found.json")).person.tolist() == [0, 2]
+    others = [detection | {"category_id": 0} for detection in detections]
+    assert len(read_boxes(images, write_json(others, "found.json"), warn=lines.append)) == 3
+    assert lines[0].endswith("4 of category 0, the only one there is: taken for people")
+    with pytest.raises(
+        UserError, match=r"expected detections of people .`category_id` 1., found 3 of category 0, 1 of category 2"
+    ):
+        read_boxes(images, write_json([*others[:3], detections[1]], "found.json"))
+
+
 def test_no_detection_on_these_images_is_nobody(coco_document, detections, write_json):
     people = read_boxes(write_json(coco_document), write_json(detections[2:3], "found.json"))
     assert len(people) == 0 and people.box.shape == (0, 4) and people.image_wh.shape == (0, 2)

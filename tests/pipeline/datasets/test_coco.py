@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.common.errors import UserError
-from pipeline.datasets.coco import read_coco, read_coco_images, read_detections
+from pipeline.datasets.coco import read_coco, read_detections, read_listing
 from pipeline.pose.skeletons import COCO17, Skeleton
 
 
@@ -18,7 +19,7 @@ def test_every_person_annotation_is_kept_as_written(coco_document, write_json):
     assert people.image_id.tolist() == [9, 7, 7]
     assert people.image_wh.tolist() == [[50, 60], [640, 480], [640, 480]]
     assert people.box.tolist() == [[1.5, 2, 30, 40], [0, 0, 9, 9], [0, 0, 9, 8]]
-    assert people.area.tolist() == [700.5, 5, 72]  # the third states none: its box's
+    assert people.area.tolist() == [700.5, 5, 0.53 * 72]  # the third states none: 0.53 of its box
     assert people.crowd.tolist() == [False, True, False]
     assert people.use.tolist() == [True, False, False]
     assert np.isnan(people.head_box).all()
@@ -51,8 +52,40 @@ def test_a_box_without_extent_is_kept_but_not_used(coco_document, write_json):
 
 
 def test_a_single_category_is_the_person_whatever_its_name(coco_document, write_json):
-    coco_document["categories"] = [{"id": 18, "name": "human"}]
-    assert read_coco(write_json(coco_document)).person.tolist() == [103]
+    coco_document["categories"] = [{"id": 0, "name": "human"}]
+    for annotation in coco_document["annotations"]:
+        annotation["category_id"] = 0
+    assert read_coco(write_json(coco_document)).person.tolist() == [100, 101, 102, 103]
+
+
+def test_annotations_of_no_listed_category_or_of_nobody_are_refused(coco_document, write_json):
+    coco_document["annotations"][1]["category_id"] = 0
+    message = (
+        r"annotations 1: expected its `category_id` among `categories` \(1, 18\), found 0, and such ids in 1 of 4 annot"
+    )
+    with pytest.raises(UserError, match=message):
+        read_coco(write_json(coco_document))
+    for annotation in coco_document["annotations"]:
+        annotation["category_id"] = 18
+    with pytest.raises(UserError, match=r"expected annotations of people \(category 1\), found 4 of category 18"):
+        read_coco(write_json(coco_document))
+
+
+def test_an_image_that_stands_twice_is_one_image(coco_document, write_json):
+    """As in pycocotools. Two images of one id are no image."""
+    once = read_coco(write_json(coco_document))
+    coco_document["images"] += coco_document["images"]
+    again = read_coco(write_json(coco_document))
+    assert all(
+        np.array_equal(getattr(again, f.name), getattr(once, f.name), equal_nan=f.name == "head_box")
+        for f in fields(once)[1:]
+    )
+    for change, found in (({"file_name": "b.jpg"}, "'b.jpg' of 640 x 480"), ({"width": 9}, "'a.jpg' of 9 x 480")):
+        document = coco_document | {"images": [*coco_document["images"], coco_document["images"][0] | change]}
+        with pytest.raises(
+            UserError, match=f"image 7: expected one image of every id, found 'a.jpg' of .*480 and {found}"
+        ):
+            read_coco(write_json(document))
 
 
 def test_keypoints_are_matched_by_name_across_order_spelling_and_aliases(coco_document, write_json):
@@ -67,7 +100,8 @@ def test_keypoints_are_matched_by_name_across_order_spelling_and_aliases(coco_do
 def test_all_images_are_listed(coco_document, write_json):
     coco_document["annotations"] = []
     path = write_json(coco_document)
-    assert read_coco_images(path) == {7: ("a.jpg", (640, 480)), 9: ("sub/b.jpg", (50, 60))}
+    listing = read_listing(path)
+    assert listing.images == {7: ("a.jpg", (640, 480)), 9: ("sub/b.jpg", (50, 60))} and listing.persons == {1}
     assert len(read_coco(path)) == 0
 
 

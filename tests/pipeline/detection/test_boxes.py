@@ -46,6 +46,34 @@ def test_crowds_and_other_classes_are_no_people(tmp_path: Path) -> None:
     assert file.image_ids == {7, 8}
 
 
+def test_people_are_the_category_that_the_file_states_or_the_only_one_there_is(tmp_path: Path) -> None:
+    document = annotations({**box(7, 1), "category_id": 5}, {**box(8, 2), "category_id": 18}) | {
+        "categories": [DOG, {"id": 5, "name": "person"}]
+    }
+    detections = [{**box(12, x, score=1), "category_id": 0} for x in (1, 2)]
+    for content, person, found, lines in (
+        (
+            document,
+            None,
+            [1],
+            ["boxes.json: 1 of 2 annotations are left out (1 of category 18): people are category 5"],
+        ),
+        (document, 18, [2], ["boxes.json: 1 of 2 annotations are left out (1 of category 5): people are category 18"]),
+        (detections, None, [1, 2], ["boxes.json: 2 of category 0, the only one there is: taken for people"]),
+        (detections, 0, [1, 2], []),
+    ):
+        warned: list[str] = []
+        file = read_box_file(written(tmp_path, content), person, warned.append)
+        assert [x for rows in file.boxes.values() for x in rows.xywh[:, 0].tolist()] == found
+        assert [line.removeprefix(f"{tmp_path}/") for line in warned] == lines
+    for content, message in (
+        (detections, r"expected detections of people \(`category_id` 7\), found 2 of category 0"),
+        (document, r"expected annotations of people \(category 7\), found 1 of category 5, 1 of category 18"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_box_file(written(tmp_path, content), 7)
+
+
 def test_detections_are_matched_by_the_number_that_the_name_ends_with(tmp_path: Path) -> None:
     detections = [box(397133, 1, score=0.9), box(12, 2, score=0.1), {**box(12, 3, score=0.8), "category_id": 18}]
     file = read_box_file(written(tmp_path, detections))
@@ -72,12 +100,12 @@ def test_malformed_files_are_refused(tmp_path: Path, document: Any, message: str
 
 
 def test_boxes_outside_the_image_are_named_and_left_out() -> None:
-    boxes = np.array(
+    xywh = np.array(
         [[-5.0, -5, 10, 10], [100, 0, 5, 5], [0, 80, 5, 5], [-9, 0, 9, 5], [5, 5, 0, 5], [99.5, 79.5, 9, 9]]
     )
     warned: list[str] = []
-    kept = boxes_inside(Boxes(boxes, np.arange(6.0)), 100, 80, warned.append)
-    assert kept.score.tolist() == [0, 5] and kept.xywh.tolist() == boxes[[0, 5]].tolist()
+    kept = boxes_inside(Boxes(xywh, np.arange(6.0)), 100, 80, warned.append)
+    assert kept.score.tolist() == [0, 5] and kept.xywh.tolist() == xywh[[0, 5]].tolist()
     assert warned == [
         "box [100.0, 0.0, 5.0, 5.0] is outside the 100 x 80 image and left out",
         "box [0.0, 80.0, 5.0, 5.0] is outside the 100 x 80 image and left out",

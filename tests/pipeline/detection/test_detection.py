@@ -7,12 +7,18 @@ import pytest
 from onnx import TensorProto
 
 from pipeline.common.errors import UserError
-from pipeline.detection.detectors import PAD_VALUE, detect, letterbox, open_detector
+from pipeline.detection.boxes import Boxes
+from pipeline.detection.detectors import PAD_VALUE, Detector, letterbox, open_detector
+from pipeline.detection.detectors import detect as detect_everything
 from tests.fixtures import save_teacher
 from tests.pipeline.detection.detectors import INPUT_WH, SIZE, save_boxes, save_cells
 
 BLUE = 200
 """RTMDet is fed (200 - 103.53) / 57.375 = 1.681395, YOLOX 200; a hundredth of it is the score."""
+
+
+def detect(detector: Detector, image: np.ndarray, min_score: float) -> Boxes:
+    return detect_everything(detector, image, min_score).people
 
 
 def image_of(width: int, height: int, *rectangles: tuple[int, int, int, int], channel: int = 2, value: int = BLUE):
@@ -60,6 +66,27 @@ def test_other_classes_and_low_scores_are_left_out(tmp_path: Path) -> None:
     assert np.allclose(everything.xywh, [[0, 0, 128, 96], [40, 16, 30, 50]], atol=1e-9)  # 0.9 before 0.017
     save_boxes(tmp_path / "people.onnx", 1.0)
     assert len(detect(open_detector(tmp_path / "people.onnx", "cpu"), image, 0.02)) == 0
+
+
+def test_people_may_have_another_label(tmp_path: Path) -> None:
+    """`everything` is labelled 1, at 0.9; the rectangle 0, at 0.017. Where nobody is found, the others are counted."""
+    image = image_of(128, 96, (40, 16, 30, 50))
+    save_boxes(tmp_path / "a.onnx", 1.0)
+    found = detect_everything(open_detector(tmp_path / "a.onnx", "cpu", person=1), image, 0.0)
+    assert np.allclose(found.people.xywh, [[0, 0, 128, 96]]) and not found.others
+    for person, others in ((None, {1: 1}), (7, {1: 1})):
+        found = detect_everything(open_detector(tmp_path / "a.onnx", "cpu", person=person), image, 0.1)
+        assert len(found.people) == 0 and found.others == others
+    save_cells(tmp_path / "cells.onnx", classes=3)  # people have 0.5 of the objectness, the others all of it
+    image = image_of(128, 96, (32, 32, 32, 32), channel=0, value=255)
+    second = detect_everything(open_detector(tmp_path / "cells.onnx", "cpu", person=2), image, 0.9)
+    assert second.people.score.tolist() == pytest.approx([1.0]) and not second.others
+    assert detect_everything(open_detector(tmp_path / "cells.onnx", "cpu"), image, 0.9).others == {1: 1}
+    with pytest.raises(UserError, match="expected a `--person-label` from 0 to 2, as it has 3 classes, found 3"):
+        open_detector(tmp_path / "cells.onnx", "cpu", person=3)
+    save_boxes(tmp_path / "bare.onnx", 1.0, labels=False)
+    with pytest.raises(UserError, match="gives no labels, all its boxes are people: leave out `--person-label 1`"):
+        open_detector(tmp_path / "bare.onnx", "cpu", person=1)
 
 
 def test_boxes_are_cut_at_the_image(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from torch import nn
 
 from pipeline.common.errors import UserError
 from pipeline.export import onnx_export as export
+from pipeline.export.compatibility import oldest_runtime
+from pipeline.export.int8 import quantise_int8
 from pipeline.export.onnx_export import export_onnx
+from pipeline.inference.onnx_file import half_precision
 from pipeline.inference.session import infer, open_teacher
 from pipeline.networks.build import build_network
 from pipeline.pose.options import NetworkSettings
@@ -53,6 +56,14 @@ def test_weights_are_inside_and_nothing_else_is_left(file):
     model = onnx.load(file, load_external_data=False)
     assert all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
     onnx.checker.check_model(model)
+
+
+def test_older_runtimes_open_every_precision(file):
+    """ONNX Runtime 1.17 refuses a file of IR version 10 for that alone. It opens operators of version 20, with which IR 9 came."""
+    for data in (file.read_bytes(), half_precision(file), quantise_int8(file, SPEC, CROPS)):
+        model = onnx.load_from_string(data)
+        assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
+        assert (model.ir_version, oldest_runtime(model)) == (9, "1.17")
 
 
 def test_the_file_holds_its_spec(file):

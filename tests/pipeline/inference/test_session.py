@@ -14,7 +14,7 @@ from onnx.external_data_helper import set_external_data
 from pipeline.common.errors import UserError
 from pipeline.inference import session
 from pipeline.inference.session import Teacher, open_teacher
-from pipeline.pose.flip import unmirrored
+from pipeline.pose.flip_averaging import unmirrored
 from pipeline.pose.spec import spec_values
 from tests.fixtures import flip_bit
 from tests.pipeline.examples import spec
@@ -313,6 +313,21 @@ def test_external_data_in_a_folder_below(tmp_path):
     check_outputs(open_teacher("tiny", tmp_path / "tiny.onnx", SPEC, "cpu", threads=1), Form(), ("maps",))
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("linked", [("tiny.onnx", "weights.bin"), ("tiny.onnx",)], ids=["a hub's cache", "one link"])
+def test_external_data_beside_the_real_place_of_a_linked_file(tmp_path, linked, precision):
+    """As in the cache of a hub, where both are links; ONNX Runtime allows the folders of the link and of the file."""
+    blobs, folder = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    folder.mkdir()
+    (blobs / "weights.bin").write_bytes(externally(blobs, "weights.bin"))
+    for name in linked:
+        (folder / name).symlink_to(f"../blobs/{name}")
+    plain, teacher = (open_teacher("tiny", at / "tiny.onnx", SPEC, "cpu", 1, precision) for at in (blobs, folder))
+    assert teacher.sha256 == plain.sha256
+    check_outputs(open_teacher("tiny", folder / "tiny.onnx", SPEC, "cpu", threads=1), Form(), ("maps",))
+
+
 @pytest.fixture
 def runtime_untouched(monkeypatch):
     """Whoever calls the runtime has trusted the file too early."""
@@ -414,7 +429,8 @@ def test_external_data_outside_the_folder_is_refused_unread(tmp_path, runtime_un
     folder.mkdir()
     name = spoil(folder)
     assert refusal(folder, precision=precision) == (
-        f"tiny.onnx: its external data {name} lies outside its folder: export it with the weights inside"
+        f"tiny.onnx: its external data {name} lies outside its folder: "
+        "export it with the weights inside, or copy both files into one folder"
     )
 
 

@@ -12,7 +12,7 @@ from pipeline.datasets.coco import read_coco
 from pipeline.datasets.halpe import read_halpe
 from pipeline.datasets.mpii_release import read_mpii_release
 from pipeline.labelling.source import coco_annotations, default_annotations, mpii_release_annotations
-from pipeline.pose.skeletons import COCO17, MPII16
+from pipeline.pose.skeletons import COCO17, HALPE26, MPII16
 from tests.pipeline.examples import people
 
 
@@ -47,15 +47,31 @@ def test_a_coco_file(tmp_path: Path) -> None:
     assert source.images[3]["license"] == 4 and source.licenses == [{"id": 4, "name": "free"}]
 
 
+@pytest.mark.parametrize(
+    ("third", "expected"),
+    [([1, 2, 0], [1, 2, 0]), ([0.93, 1, 0], [2, 2, 0]), ([0.3, 1.0, -1], [2, 2, 0]), ([3, 1e-9, 0], [2, 2, 0])],
+)
+def test_confidences_in_place_of_v_are_labels_that_do_not_tell(
+    tmp_path: Path, third: list[float], expected: list[int]
+) -> None:
+    path = written(tmp_path, document([1, 2, third[0], 3, 4, third[1], 5, 6, third[2], *[0] * 42]))
+    table = read_coco(path)
+    assert table.labelled[0, :3].tolist() == [v > 0 for v in expected]
+    assert coco_annotations(path, table).visibility[0, :3].tolist() == expected
+
+
 def test_visibility_follows_the_names(tmp_path: Path) -> None:
     path = written(tmp_path, document([1, 2, 1, *[0] * 48], list(COCO17.keypoints[::-1])))
     source = coco_annotations(path, read_coco(path))
     assert source.visibility[0].tolist() == [0] * 16 + [1]
 
 
-def test_halpes_file_is_read_by_position(tmp_path: Path) -> None:
+def test_halpes_file_is_read_by_its_names_or_by_position(tmp_path: Path) -> None:
+    named = document([1, 2, 1, 3, 4, 2, *[0] * 72], list(HALPE26.keypoints[::-1]))
+    path = written(tmp_path, named)
+    assert coco_annotations(path, read_halpe(path)).visibility[0].tolist() == [*[0] * 24, 2, 1]
     path = written(tmp_path, document([1, 2, 1, 3, 4, 2, *[0] * 402]))
-    assert coco_annotations(path, read_halpe(path), by_name=False).visibility[0].tolist() == [1, 2, *[0] * 24]
+    assert coco_annotations(path, read_halpe(path)).visibility[0].tolist() == [1, 2, *[0] * 24]
 
 
 @pytest.mark.parametrize("change", [[1.5, 2, 1], [1, 2, 0]])

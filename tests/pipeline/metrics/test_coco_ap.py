@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.common.errors import UserError
-from pipeline.datasets.coco import read_coco, read_coco_images
+from pipeline.datasets.coco import read_coco, read_listing
 from pipeline.metrics.coco_ap import METRIC_NAMES, keypoint_ap
 from pipeline.metrics.prediction_files import read_coco_results, refuse_unknown_images
 from pipeline.people.poses import person_score
@@ -31,19 +33,58 @@ def test_the_published_numbers_to_the_digit(real):
     assert [round(value, 6) for value in found.values()] == README
 
 
-def test_tables_score_as_pycocotools_scores_the_files(real, capsys):
+def official(truth, results, persons=None):
+    """pycocotools' numbers of two files, of the categories `persons` where they are given."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth, results = (str(real / "evaluation" / f"keypoints_{name}.json") for name in ("truth", "results"))
     with contextlib.redirect_stdout(io.StringIO()):
-        official = COCO(truth)
-        evaluation = COCOeval(official, official.loadRes(results), "keypoints")
+        coco = COCO(str(truth))
+        evaluation = COCOeval(coco, coco.loadRes(str(results)), "keypoints")
+        evaluation.params.catIds = persons or evaluation.params.catIds
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    assert list(keypoint_ap(read_coco(truth), read_coco_results(results)).values()) == evaluation.stats.tolist()
+    return [value if value >= 0 else np.nan for value in evaluation.stats]
+
+
+def test_tables_score_as_pycocotools_scores_the_files(real, capsys):
+    truth, results = (real / "evaluation" / f"keypoints_{name}.json" for name in ("truth", "results"))
+    assert list(keypoint_ap(read_coco(truth), read_coco_results(results)).values()) == official(truth, results)
     assert capsys.readouterr().out == ""
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_the_persons_category_the_score_is_pycocotools(tmp_path, data):
+    """People and dogs, whose ids are anything; poses of both and of a category that the truth lacks; images that stand twice."""
+    person, dog, foreign = data.draw(st.lists(st.integers(0, 9), min_size=3, max_size=3, unique=True))
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(3)] * data.draw(st.integers(1, 2))
+    of_truth = data.draw(st.lists(st.sampled_from([person, dog]), max_size=5))
+    of_poses = data.draw(st.lists(st.sampled_from([person, dog, foreign]), max_size=5))
+    annotations, poses = [], []
+    for n, category in enumerate([person, *of_truth]):
+        points = np.column_stack([random.uniform(0, 60, (17, 2)), np.full(17, 2)])
+        moved = points + np.array([random.uniform(0, 8), 0, 0])
+        entry = {"image_id": n % 3, "category_id": category, "keypoints": points.ravel().tolist()}
+        annotations.append(
+            {**entry, "id": n + 1, "bbox": [0, 0, 60, 60], "area": 2000, "iscrowd": 0, "num_keypoints": 17}
+        )
+        poses.append(
+            {
+                **entry,
+                "keypoints": moved.ravel().tolist(),
+                "category_id": [person, *of_poses, *[foreign] * 5][n],
+                "score": 1 - n / 9,
+            }
+        )
+    categories = [{"id": dog, "name": "dog"}, {"id": person, "name": "person"}]
+    truth, results = tmp_path / "truth.json", tmp_path / "results.json"
+    truth.write_text(json.dumps({"images": images, "categories": categories, "annotations": annotations}))
+    results.write_text(json.dumps(poses))
+    found = keypoint_ap(read_coco(truth), read_coco_results(results, persons=read_listing(truth).persons))
+    assert list(found.values()) == pytest.approx(official(truth, results, [person]), nan_ok=True)
 
 
 def test_the_truth_as_its_own_prediction_is_perfect(real, make_poses):
@@ -167,7 +208,7 @@ def test_results_on_unknown_images_are_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"results\.json: expected poses on the images of .*truth\.json, found image_id 5"
     ):
-        refuse_unknown_images(read_coco_results(results), read_coco_images(truth), results, truth)
+        refuse_unknown_images(read_coco_results(results), read_listing(truth).images, results, truth)
 
 
 def test_person_score_by_hand():

@@ -1,5 +1,7 @@
 import hashlib
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.common.errors import UserError
@@ -46,3 +48,20 @@ def test_errors_name_the_file(folder, tmp_path):
     parquet.write_table(table({"name": ["a"]}), tmp_path / "m.parquet")
     with pytest.raises(UserError, match=r"expected an image manifest with .*found name string.*`pipeline prepare`"):
         read_image_manifest(tmp_path / "m.parquet")
+
+
+def test_a_half_image_is_refused_and_complaints_are_named(folder):
+    """Each end mark is there; the decoder fills the missing part with grey."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    whole = cv2.imencode(".jpg", noise)[1].tobytes()
+    progressive = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    (folder / "a.jpg").write_bytes(whole)
+    (folder / "b.jpg").write_bytes(whole[:-2] + bytes(9) + whole[-2:])
+    said = []
+    build_image_manifest(folder, ["a.jpg", "b.jpg", "c.jpg"], warn=said.append)
+    assert said == [f"{folder}/b.jpg: Corrupt JPEG data: 5 extraneous bytes before marker 0xd9"]
+    for data in (whole, progressive):
+        (folder / "b.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+        build_image_manifest(folder, ["a.jpg", "b.jpg"])
+        with pytest.raises(UserError, match=r"images/b\.jpg: expected a complete image, found one with a part missing"):
+            build_image_manifest(folder, ["a.jpg", "b.jpg"], warn=said.append)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.common.errors import UserError
+from pipeline.pose.flip import flipped_name
 from pipeline.pose.skeletons import (
     AIC14,
     COCO17,
@@ -11,7 +12,6 @@ from pipeline.pose.skeletons import (
     NO_SKELETON,
     SKELETONS,
     Skeleton,
-    mirrored,
     skeleton_named,
     union,
 )
@@ -82,8 +82,8 @@ def test_mirror_twice_is_the_identity(skeleton):
 
 def test_mirror_by_name():
     assert UNION.keypoints[UNION.mirror[UNION.index("left_wrist")]] == "right_wrist"
-    assert mirrored("right_big_toe") == "left_big_toe"
-    assert mirrored("upper_neck") == "upper_neck"
+    assert flipped_name("right_big_toe") == "left_big_toe"
+    assert flipped_name("upper_neck") == "upper_neck"
 
 
 def test_positions_are_found_by_name():
@@ -96,7 +96,7 @@ def test_positions_are_found_by_name():
 def test_limbs_join_own_keypoints_alike_on_both_sides(skeleton):
     limbs = {frozenset(limb) for limb in skeleton.limbs}
     assert {k for limb in limbs for k in limb} <= set(skeleton.keypoints)
-    assert {frozenset(map(mirrored, limb)) for limb in limbs} == limbs
+    assert {frozenset(map(flipped_name, limb)) for limb in limbs} == limbs
 
 
 def test_every_keypoint_of_the_union_has_a_limb():

@@ -53,10 +53,30 @@ def test_optional_values():
     assert np.allclose(parsed.std, [58.395, 57.12, 57.375], atol=1e-9)
     assert (parsed.factor, parsed.outputs, parsed.flip) == (8.0, ("simcc_x", "simcc_y"), True)
     plain = parse_spec(SIMCC, "here")
-    assert (plain.factor, plain.outputs, plain.flip) == (10.0, (), False)
+    assert (plain.factor, plain.outputs, plain.flip, plain.decode, plain.blur) == (10.0, (), False, "standard", 11)
 
 
-@pytest.mark.parametrize("values", [SIMCC, {**SIMCC, **OPTIONAL}, {**VALUES, "flip": True, "outputs": ["maps"]}])
+def test_numbers_as_yaml_has_them():
+    """`1e2` is a float there, and stays out of what is written."""
+    parsed = parse_spec({**VALUES, "input": [256.0, 192.0], "mean": [1e2, 1e2, 1e2], "blur": 17.0}, "here")
+    assert str(parsed.input_wh) == "(192, 256)" and str(parsed.blur) == "17"
+    for values in ({"input": [256.5, 192]}, {"blur": 12}, {"blur": 1}, {"blur": True}):
+        with pytest.raises(UserError, match=f"here.{next(iter(values))}: expected"):
+            parse_spec({**VALUES, **values}, "here")
+
+
+def test_dark_is_for_heatmaps():
+    for kind in ("simcc", "heatmap_logits"):
+        with pytest.raises(UserError, match="decode: expected one of standard, found 'dark'"):
+            parse_spec({**VALUES, "kind": kind, "decode": "dark"}, "here")
+
+
+DARK = {"decode": "dark", "blur": 17}
+
+
+@pytest.mark.parametrize(
+    "values", [SIMCC, {**SIMCC, **OPTIONAL}, {**VALUES, "flip": True, "outputs": ["maps"]}, {**VALUES, **DARK}]
+)
 def test_round_trip_of_optional_values(values):
     """What is written is on the 0-255 scale, has a factor only for SimCC, and reads back as the same spec."""
     parsed = parse_spec(values, "here")
@@ -64,7 +84,8 @@ def test_round_trip_of_optional_values(values):
     assert parse_spec(written, "there") == parsed
     assert "pixels" not in written
     assert ("factor" in written) == (values["kind"] == "simcc")
-    assert ("flip" in written, "outputs" in written) == ("flip" in values, "outputs" in values)
+    for key in ("flip", "outputs", "decode", "blur"):
+        assert (key in written) == (key in values)
 
 
 def test_both_scales_give_one_spec():
@@ -78,7 +99,7 @@ def test_both_scales_give_one_spec():
 NAN, INFINITY = float("nan"), float("inf")
 WRONG = {
     "skeleton": ["coco18", None],
-    "input": [256, [256], [256, 192, 3], [256, 192.0], ["256", "192"], [8, 192], [256, 5000]],
+    "input": [256, [256], [256, 192, 3], [256, 192.5], ["256", "192"], [8, 192], [256, 5000]],
     "color": ["RGB", ["rgb"]],
     "mean": [120, [120, 115], [120, 115, "100"], [120, 115, NAN], [120, 115, True]],
     "std": [[58, 57], [58, 57, 0], [58, 57, -57], [58, 57, 1e-10], [58, 57, NAN], [58, 57, INFINITY]],

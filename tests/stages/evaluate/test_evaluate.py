@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,14 +16,13 @@ from pipeline.common.errors import UserError
 from pipeline.export.onnx_export import export_onnx
 from pipeline.metrics.coco_ap import keypoint_ap
 from pipeline.networks.build import Student, build_network, save_student
-from pipeline.people.table import write_people
 from pipeline.pose.options import NetworkSettings
 from pipeline.pose.skeletons import COCO17, MPII16, union
 from stages import prepare
 from stages.evaluate import run as evaluate
 from stages.evaluate import score_model, score_predictions
 from stages.evaluate.poses import read_poses
-from stages.project.datasets import load_people, table_path
+from stages.project.datasets import load_people
 from stages.project.project import project_of
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
 from tests.fixtures import make_project
@@ -258,15 +258,124 @@ def test_somebody_elses_coco_results(colours: Path) -> None:
     assert "the score `pckh`, not of coco" in refusal(score_predictions.run, Path("preds.mat"), "coco")
 
 
+def test_predictions_need_the_annotations_only(colours: Path) -> None:
+    """No tables and no images; the parts are those that `prepare` makes, and the person may be any category."""
+    document = json.loads(Path("annotations/train.json").read_text())
+    params = with_test_part(prepare__validation=0.4)
+    prepare.run(project_of(params), log=lambda line: None)
+    everybody = {split: load_people("coco", split) for split in ("train", "validation", "test")}
+    shutil.rmtree("data/people")
+    shutil.rmtree("pictures")
+    for category in (document["categories"][0]["id"], 0, 7):
+        document["categories"][0]["id"] = category
+        for person in document["annotations"]:
+            person["category_id"] = category
+        document["images"] += document["images"][:1]
+        Path("annotations/train.json").write_text(json.dumps(document))
+        for split, truth in everybody.items():
+            theirs, lines = [pose | {"category_id": category} for pose in results_of(truth, 0)], []
+            Path("theirs.json").write_text(json.dumps([*theirs, theirs[0] | {"category_id": 99}]))
+            score_predictions.run(project_of(params), Path("theirs.json"), f"coco:{split}", None, lines.append)
+            text = "\n".join(lines)
+            assert "| AP | 100.0 |" in text and f"{len(truth)} poses of coco17" in text
+            assert (
+                f"1 of {len(truth) + 1} poses are left out (1 of category 99): people are category {category}" in text
+            )
+    others = [{**pose, "image_id": int(everybody["train"].image_id[0])} for pose in theirs]
+    Path("theirs.json").write_text(json.dumps(others))
+    with pytest.raises(UserError, match="expected poses on the images of coco:validation, found none of 16"):
+        score_predictions.run(project_of(params), Path("theirs.json"), "coco:validation", None, lines.append)
+
+
+def off_by_some(truth) -> list[dict]:
+    """COCO results of which some keypoints are far from their labels, so that AP is neither 0 nor 100."""
+    theirs = results_of(truth, 0)
+    for n, pose in enumerate(theirs):
+        for k in range(n % 9):
+            pose["keypoints"][3 * k] += 25 + n
+    return theirs
+
+
+def value_of(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("| AP |"))
+
+
+def rewritten(change: Any) -> None:
+    """Write annotations/train.json after `change` was called with every person."""
+    document = json.loads(Path("annotations/train.json").read_text())
+    for person in document["annotations"]:
+        change(person)
+    Path("annotations/train.json").write_text(json.dumps(document))
+
+
+def test_placeholders_for_areas_score_as_no_areas_and_the_areas_are_named(colours: Path) -> None:
+    """Whatever placeholder stands there, AP is that of 0.53 x box, which pycocotools gives for such areas."""
+    Path("theirs.json").write_text(json.dumps(off_by_some(load_people("coco", "test"))))
+    rewritten(lambda person: person.update(area=0.53 * person["bbox"][2] * person["bbox"][3]))
+    plain = printed(score_predictions.run, Path("theirs.json"), "coco")
+    assert 0 < float(value_of(plain).split("|")[2]) < 100
+    for placeholder in (None, 0, 1, -1, 1e9, 0.004):
+        rewritten(lambda person, area=placeholder: person.update(area=area))
+        text = printed(score_predictions.run, Path("theirs.json"), "coco")
+        assert value_of(text) == value_of(plain)
+        assert "coco:test: the area in OKS is 0.53 x box, as no usable area is annotated" in text
+        assert ("`area` cannot be meant for 16 of 16 people" in text) == (placeholder is not None)
+    rewritten(lambda person: person.update(area=0.1 * person["bbox"][2] * person["bbox"][3]))
+    text = printed(score_predictions.run, Path("theirs.json"), "coco")
+    assert value_of(text) != value_of(plain) and "the area in OKS is the annotated area" in text
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_results_are_in_the_order_of_names_that_the_annotations_list(colours: Path, seed: int) -> None:
+    """As in pycocotools, which compares by position: the same labels and poses in another order score the same."""
+    theirs = off_by_some(load_people("coco", "test"))
+    Path("theirs.json").write_text(json.dumps(theirs))
+    plain = printed(score_predictions.run, Path("theirs.json"), "coco")
+    assert "pycocotools" not in plain
+    order = np.random.default_rng(seed).permutation(17)
+
+    def reorder(entry: dict[str, Any]) -> None:
+        entry["keypoints"] = np.reshape(entry["keypoints"], (17, 3))[order].ravel().tolist()
+
+    rewritten(reorder)
+    document = json.loads(Path("annotations/train.json").read_text())
+    document["categories"][0]["keypoints"] = [COCO17.keypoints[k] for k in order]
+    Path("annotations/train.json").write_text(json.dumps(document))
+    for pose in theirs:
+        reorder(pose)
+    Path("theirs.json").write_text(json.dumps(theirs))
+    text = printed(score_predictions.run, Path("theirs.json"), "coco")
+    assert value_of(text) == value_of(plain)
+    assert "keypoints are taken in the order in which annotations/train.json lists them, as pycocotools" in text
+
+
+def test_boxes_in_another_form_are_not_scored(colours: Path) -> None:
+    rewritten(lambda person: person.update(bbox=[person["bbox"][0] + 500, *person["bbox"][1:]]))
+    Path("theirs.json").write_text(json.dumps(results_of(load_people("coco", "test"), 0)))
+    assert "16 of 16 people have most keypoints outside their box (first person" in refusal(
+        score_predictions.run, Path("theirs.json"), "coco"
+    )
+
+
+def test_somebody_elses_poses_of_no_person_are_refused(colours: Path) -> None:
+    theirs = [pose | {"category_id": 0} for pose in results_of(load_people("coco", "test"), 0)]
+    Path("theirs.json").write_text(json.dumps(theirs))
+    assert refusal(score_predictions.run, Path("theirs.json"), "coco") == (
+        "theirs.json: expected poses of people (`category_id` 1), found 16 of category 0"
+    )
+    boxes = json.loads(Path("annotations/boxes.json").read_text())
+    Path("annotations/boxes.json").write_text(json.dumps([box | {"category_id": 2} for box in boxes]))
+    assert "boxes.json: expected detections of people (`category_id` 1), found 34 of category 2" in refusal(
+        score_model.run, "one", device="cpu"
+    )
+
+
 @pytest.fixture
 def mpii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Parameters of an MPII dataset without a truth file, and the table of six people of 100 px with heads of size 10."""
+    """Parameters of an MPII dataset without truth file, images and tables. Head top and neck of its six people are 10 apart."""
     monkeypatch.chdir(tmp_path)
-    head = np.tile([0.0, 0, 30, 40], (6, 1)) / 3
-    table = people(6, MPII16, head_box=head, use=np.array([True] * 5 + [False]))
-    table_path("mpii", "test", "people").parent.mkdir(parents=True)
-    write_people(table, table_path("mpii", "test", "people"))
-    part = {"file": "none.json", "images": "none"}
+    write_mpii(six_people())
+    part = {"file": "mpii.json", "images": "none"}
     return {
         "seed": 0,
         "datasets": {"mpii": {"format": "mpii", "annotations": ".", "score": "pckh", "test": part}},
@@ -274,9 +383,27 @@ def mpii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
 
 
+def six_people() -> np.ndarray:
+    """Keypoints (6, 16, 2) of MPII."""
+    keypoints = people(6, MPII16).keypoints
+    keypoints[:, MPII16.index("head_top")] = keypoints[:, MPII16.index("upper_neck")] - [6, 8]
+    return keypoints
+
+
+def write_mpii(keypoints: np.ndarray, lacking: tuple[str, ...] = ()) -> None:
+    """The annotation file, with all labelled but the keypoints that are `lacking`; the last person has no place, so is not in use."""
+    visible = [int(name not in lacking) for name in MPII16.keypoints]
+    entries = [
+        {"image": f"{n // 2}.jpg", "scale": 1, "center": [50, 50], "joints": (k + 1).tolist(), "joints_vis": visible}
+        for n, k in enumerate(keypoints)
+    ]
+    entries[-1]["center"] = [-1, -1]
+    Path("mpii.json").write_text(json.dumps(entries))
+
+
 def test_somebody_elses_mpii_predictions(mpii: dict[str, Any]) -> None:
-    truth, lines = load_people("mpii", "test"), []
-    predicted = truth.keypoints + 1  # 1-based
+    keypoints, lines = six_people(), []
+    predicted = keypoints + 1  # 1-based
     predicted[0, MPII16.index("left_wrist")] += 1000
     predicted[5] += 1000  # not in use
     savemat("preds.mat", {"preds": predicted})
@@ -290,16 +417,30 @@ def test_somebody_elses_mpii_predictions(mpii: dict[str, Any]) -> None:
         in "\n".join(lines)
     )
     assert lines[0].startswith("preds.mat on mpii:test: 6 people of mpii:test")
+    assert "mpii:test: 5 of 5 people have no head box; head top to upper neck stands in for it" in "\n".join(lines)
+    with h5py.File("preds.h5", "w") as file:
+        file["preds"] = predicted
+    again: list[str] = []
+    score_predictions.run(project_of(mpii), Path("preds.h5"), "mpii", Path("scores.json"), again.append)
+    assert json.loads(Path("scores.json").read_text())["preds.h5"]["mpii:test"] == found
+
+
+def test_nobody_is_not_scored(mpii: dict[str, Any]) -> None:
+    """Without head boxes, head tops or necks nobody has a head size."""
+    write_mpii(six_people(), lacking=("head_top",))
+    savemat("preds.mat", {"preds": six_people() + 1})
+    with pytest.raises(UserError, match=r"mpii:test: expected people with a head box, or with head top and upper neck"):
+        score_predictions.run(project_of(mpii), Path("preds.mat"), "mpii", None, lambda line: None)
 
 
 def test_mpii_predictions_of_other_people_are_refused_or_doubted(mpii: dict[str, Any]) -> None:
-    truth, lines = load_people("mpii", "test"), []
-    savemat("preds.mat", {"preds": truth.keypoints[:4] + 1})
-    with pytest.raises(UserError, match=r"preds\.mat: expected `preds` of the 6 people of mpii:test .*, found 4"):
+    lines: list[str] = []
+    savemat("preds.mat", {"preds": six_people()[:4] + 1})
+    with pytest.raises(UserError, match=r"preds\.mat: expected `preds` of the 6 people of mpii:test, .*, found 4"):
         score_predictions.run(project_of(mpii), Path("preds.mat"), "mpii", None, lines.append)
     savemat("preds.mat", {"preds": np.full((6, 16, 2), -1000.0)})
     score_predictions.run(project_of(mpii), Path("preds.mat"), "mpii", None, lines.append)
-    assert "in the order of the truth?" in lines[-1]
+    assert "in the order of the truth?" in "\n".join(lines)
     Path("theirs.json").write_text("[]")
     with pytest.raises(UserError, match=r"score mpii from a \.mat or \.h5 file"):
         score_predictions.run(project_of(mpii), Path("theirs.json"), "mpii", None, lines.append)

@@ -124,7 +124,7 @@ def test_ap_on_detections_is_what_pycocotools_says_of_the_files(
 def detected_scores(params: dict[str, Any], poses: Poses) -> dict[str, float]:
     """What we say of the network's poses in the detected boxes. Some boxes hold the same person twice."""
     dataset, truth = project_of(params).datasets["coco"], load_people("coco", "test")
-    detected = inference.detected_people(dataset, truth)
+    detected = inference.detected_people(dataset, truth, print)
     assert detected is not None and len(detected.people) == 646 and len(detected.image_id) == 46
     assert 400 < len(poses) < 646
     scores = detection_scores(truth, poses, detected.people.image_id, detected.image_id, 0, [0])

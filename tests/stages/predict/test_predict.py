@@ -178,8 +178,13 @@ def test_a_detector_finds_the_boxes(folder: Path) -> None:
     assert (folder / "out/empty.jpg").exists()
     assert logged[1] == "detector detector.onnx on CPUExecutionProvider: its input is that of rtmdet"
     nobody, logged, warned = run("rooms", detector=Path("detector.onnx"))
-    assert nobody["annotations"] == [] and warned == []
+    assert nobody["annotations"] == []
+    assert warned == [
+        "detector.onnx: 2 boxes with labels 1, none of people (0): if one of these is its label of people, name it: `--person-label 1`"
+    ]
     assert logged[-1] == "0 people in 2 images: out/predictions.json, drawn beside it"
+    everything, logged, warned = run("rooms", detector=Path("detector.onnx"), person_label=1)
+    assert len(everything["annotations"]) == 2 and warned == [] and everything["info"]["person_label"] == 1
 
 
 def test_detections_without_names_and_their_least_score(folder: Path) -> None:
@@ -439,6 +444,7 @@ def test_an_output_folder_among_the_images_is_not_an_input(folder: Path) -> None
         (["nobody.jpg"], {}, "nobody.jpg: expected an image or a video, found none"),
         (["student.onnx"], {}, "expected readable images, found none among 1: nothing is written"),
         (["pictures"], {"boxes": Path("a.json"), "detector": Path("a.onnx")}, "give one of them"),
+        (["pictures"], {"person_label": 1}, "give `--detector` or `--boxes` too"),
         (["pictures"], {"boxes": Path("a.json")}, "a.json: expected a readable file"),
         (["pictures"], {"detector": Path("student.onnx")}, "expected boxes with scores"),
     ],

@@ -46,6 +46,7 @@ def test_reads_what_is_written(tmp_path):
 
 def test_a_seed_is_always_there(tmp_path):
     assert load(tmp_path, "data: []").seed == 0
+    assert str(load(tmp_path, "seed: 1e3").seed) == "1000"
 
 
 def test_missing_file(tmp_path, monkeypatch):

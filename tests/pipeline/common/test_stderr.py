@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from pipeline.media.stderr import STDERR, captured_stderr
+from pipeline.common.stderr import STDERR, captured_stderr
 
 
 def test_what_is_written_inside_is_in_the_list_once_and_nowhere_else(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.pose.flip import unmirrored, with_flip_averaging
+from pipeline.pose.flip_averaging import unmirrored, with_flip_averaging
 from pipeline.pose.outputs import decode_keypoints, maps_and_scores
 from pipeline.pose.skeletons import COCO17, Skeleton
 from tests.pipeline.examples import spec
