@@ -191,6 +191,8 @@ def _report(
         log(f"{name} {split}: {int(people.use.sum())} people in use of {len(people)}, {images} images")
         for note in notes[split]:
             log(note)
+        if not people.use.all():
+            log(f"{name} {split}: not in use are {_why_not_in_use(people, dataset.labelled)}")
     if not dataset.labelled:
         log(f"{name}: boxes without labels: students learn from teachers only")
         return
@@ -199,3 +201,21 @@ def _report(
     for k, keypoint in enumerate(dataset.skeleton.keypoints):
         counts = " ".join(f"{int(people.labelled[people.use, k].sum()):>8}" for people in tables.values())
         log(f"  {keypoint:<{width}} {counts}")
+
+
+def _why_not_in_use(people: People, labelled: bool) -> str:
+    """Return how many people are not in use for which reason, the first that holds for each."""
+    empty = (people.box[:, 2:] <= 0).any(axis=1)
+    reasons = {
+        "crowds (`iscrowd`)": people.crowd,
+        "without labelled keypoints": ~people.labelled.any(axis=1) & labelled,
+        "with a box without width or height": empty,
+    }
+    left, counts = ~people.use, []
+    for reason, holds in reasons.items():
+        if count := int((left & holds).sum()):
+            counts.append(f"{count} {reason}")
+        left = left & ~holds
+    if count := int(left.sum()):
+        counts.append(f"{count} " + ("for other reasons" if labelled else "below the limit of box scores"))
+    return ", ".join(counts)

@@ -121,11 +121,30 @@ def _coco(
         raise UserError(
             f"{path}: expected poses on the images of {part.title}, found none of {total}: name another part"
         )
+    _check_pixels(path, poses, {image: known[image][1] for image in known}, log)
     resamples = draw_resamples(images, count, seed)
     described = f"{len(poses)} poses of {poses.skeleton.name} on {len(images)} images"
     if dataset.train or poses.skeleton.name == dataset.skeleton.name:
         return ModelScores(ap_scores(truth, poses, resamples)), described
     return ModelScores(ap_of_shared_keypoints(truth, poses, student, resamples)), described
+
+
+def _check_pixels(path: Path, poses: Poses, image_wh: dict[int, tuple[int, int]], log: Callable[[str], None]) -> None:
+    """UserError where all keypoints are shares of an image's size; a line where most poses lie wholly outside their images."""
+    if poses.keypoints.max() <= 1:
+        raise UserError(
+            f"{path}: expected keypoints in pixels, found none above 1: multiply them by the width and height of their images"
+        )
+    wh = np.array([image_wh[image] for image in poses.image_id.tolist()])
+    within = np.all((poses.keypoints >= -0.5) & (poses.keypoints <= wh[:, None] - 0.5), axis=2)
+    inside = np.any(within, axis=1)
+    outside = ~inside & (wh > 0).all(axis=1)
+    if outside.mean() > 0.5:
+        first = int(poses.image_id[outside][0])
+        log(
+            f"{path}: {int(outside.sum())} of {len(poses)} poses lie wholly outside their images (first on image {first}): are the "
+            "keypoints in pixels of the whole image, not of a crop or of another size?"
+        )
 
 
 def in_listed_order(poses: Poses, listed: tuple[str, ...]) -> Poses:

@@ -1,6 +1,7 @@
 """The project's code that a stage runs through, files by following imports. Checkpoints and finished runs are valid for that code."""
 
 import ast
+import functools
 import hashlib
 from pathlib import Path
 
@@ -30,15 +31,20 @@ def code_files(entry: Path, root: Path = ROOT) -> list[str]:
     return sorted(file.relative_to(root).as_posix() for file in files if file.stat().st_size)
 
 
-def imported_modules(file: Path) -> set[str]:
+def imported_modules(file: Path) -> frozenset[str]:
     """Return the dotted names of all modules that a file may import; `from a import b` gives both a and a.b."""
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    return _modules_in(file.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _modules_in(source: str) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
 def _file_of(module: str, root: Path) -> Path | None:

@@ -26,13 +26,14 @@ def quiet(line: str) -> None:
 def test_what_it_logs(unprepared):
     lines: list[str] = []
     prepare.run(project_of(params()), log=lines.append)
-    assert lines[:3] == [
+    assert lines[:4] == [
         "coco train: 40 people in use of 42, 11 images",
+        "coco train: not in use are 1 crowds (`iscrowd`), 1 without labelled keypoints",
         "coco validation: 8 people in use of 8, 2 images",
         "coco: labelled keypoints of people in use (train, validation)",
     ]
-    assert lines[3].split() == ["nose", "40", "8"]
-    assert len(lines) == 3 + 17
+    assert lines[4].split() == ["nose", "40", "8"]
+    assert len(lines) == 4 + 17
 
 
 def test_the_split_is_by_image_and_complete(project):
@@ -148,6 +149,7 @@ def test_boxes_only(unprepared):
     prepare.run(project_of(boxes_only()), log=lines.append)
     assert lines == [
         "own train: 41 people in use of 42, 11 images",
+        "own train: not in use are 1 crowds (`iscrowd`)",
         "own validation: 8 people in use of 8, 2 images",
         "own: boxes without labels: students learn from teachers only",
     ]
@@ -167,7 +169,9 @@ def test_detected_boxes_only(unprepared):
     tables = [load_people("own", split) for split in ("train", "validation")]
     assert sorted([*tables[0].person, *tables[1].person]) == list(range(10))
     assert sum(table.use.sum() for table in tables) == 5
-    assert lines[1] == "own validation: 1 people in use of 2, 2 images"  # 04.jpg and 06.jpg: scores 0.4 and 0.6
+    # 04.jpg and 06.jpg, scores 0.4 and 0.6.
+    assert lines[2] == "own validation: 1 people in use of 2, 2 images"
+    assert lines[3] == "own validation: not in use are 1 below the limit of box scores"
     with pytest.raises(UserError, match="expected people to learn from in its train part, found none of 8 usable"):
         prepare.run(project_of(boxes_only(detections="found.json", box_score=1)), log=quiet)
 
@@ -275,7 +279,7 @@ def test_what_cannot_be_meant_is_said_after_the_split_or_refused(unprepared):
         "1 of 48 people have labelled keypoints at (0, 0) (first person 1 in 00.jpg: 1 of 17, nose at (0, 0), "
         in lines[2]
     )
-    assert lines[3].startswith("coco validation: ")
+    assert lines[4].startswith("coco validation: ")
     before = tree(unprepared / "data")
     for person in document["annotations"]:
         person["bbox"] = [value / 96 for value in person["bbox"]]
@@ -303,8 +307,8 @@ def test_real_people_of_fourteen_keypoints(real, tmp_path, monkeypatch, name, co
     dataset = {"format": name, "annotations": str(real / name), "score": "ap", "train": part, "test": part}
     lines: list[str] = []
     prepare.run(project_of(params(datasets={name: dataset}, prepare__validation=0)), log=lines.append)
-    assert lines[0] == f"{name} train: {counts} images" and lines[2] == f"{name} test: {counts} images"
-    counted = {line.split()[0]: line.split()[1:] for line in lines[4:]}
+    assert lines[0] == f"{name} train: {counts} images" and f"{name} test: {counts} images" in lines
+    counted = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ")}
     assert len(counted) == 14
     assert {keypoint: counted[keypoint] for keypoint in COUNTS[name]} == {
         keypoint: [str(count), "0", str(count)] for keypoint, count in COUNTS[name].items()

@@ -112,7 +112,7 @@ def test_it_is_scored(started):
         ({"start": str(START.parent)}, "is missing: run `pipeline teacher fetch cspnext-t`"),
         (
             {"network": "rtmpose-l"},
-            r"distill\.network: Input should be 'pyramid', 'rtmpose-t', 'rtmpose-s' or 'rtmpose-m'",
+            r"distill\.network: Input should be 'pyramid', 'efficientnet-lite0', 'rtmpose-t', 'rtmpose-s' or 'rtmpose-m'",
         ),
         ({"input": [64, 48]}, "multiples of 32"),
         ({"training": {"simcc_sigma": [4.9]}}, r"distill\.training\.simcc_sigma"),

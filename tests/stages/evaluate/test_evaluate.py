@@ -251,6 +251,12 @@ def test_somebody_elses_coco_results(colours: Path) -> None:
         assert f"| AP | {ap:.1f} | {ap:.1f} to {ap:.1f} |" in text
         assert json.loads(Path("scores.json").read_text())["theirs.json"]["coco:test"]["scores"]["AR"] == ap
     assert "16 poses of coco17 on 8 images" in text
+    assert "16 of 16 poses lie wholly outside their images" in text  # those moved by 1000 pixels
+    shares = [{**pose, "keypoints": [v / 1000 for v in pose["keypoints"]]} for pose in results_of(truth, 0)]
+    Path("theirs.json").write_text(json.dumps(shares))
+    assert "expected keypoints in pixels, found none above 1" in refusal(
+        score_predictions.run, Path("theirs.json"), "coco"
+    )
     Path("theirs.json").write_text(json.dumps([{**results_of(truth, 0)[0], "image_id": 77}]))
     assert "found image_id 77" in refusal(score_predictions.run, Path("theirs.json"), "coco")
     assert "expected COCO results (.json) or MPII" in refusal(score_predictions.run, Path("theirs.csv"), "coco")
