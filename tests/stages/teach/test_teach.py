@@ -434,6 +434,6 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path, monke
                 time.sleep(0.001)
             time.sleep(moments.uniform(0, 0.02))
             process.send_signal(signal.SIGKILL)
-        assert (TRAIN / "done/c/0").exists() and (done > 1 or not (TRAIN / "manifest.json").exists())
+        assert any((TRAIN / "done/c").glob("*")) and (done > 1 or not (TRAIN / "manifest.json").exists())
     taught()
     assert tree(Path("data/targets/tiny")) == undisturbed, f"the moments came from seed {seed}"
