@@ -108,9 +108,22 @@ def table_notes(
             notes.append(f"{name}: AP is by COCO's matching with the OKS sigmas of its makers.")
         if dataset.score == "ap":
             notes.append(f"{name}: the area in OKS is {areas_used(truths[name])}.")
+        if dataset.score == "ap" and (note := empty_box_note(name, truths[name])):
+            notes.append(note)
         if dataset.score == "pckh" and (note := head_box_note(name, truths[name])):
             notes.append(note)
     return notes
+
+
+def empty_box_note(name: str, truth: People) -> str | None:
+    """Return the note that labelled people have boxes that no crop can be made of; None where there are none."""
+    empty = truth.labelled.any(axis=1) & ~truth.crowd & (truth.box[:, 2:] <= 0).any(axis=1)
+    if not empty.any():
+        return None
+    return (
+        f"{name}: {int(empty.sum())} labelled people have a box without width or height (first person "
+        f"{int(truth.person[empty][0])}): a model in annotated boxes gives them no pose, so AP counts them as missed."
+    )
 
 
 def head_box_note(name: str, truth: People) -> str | None:

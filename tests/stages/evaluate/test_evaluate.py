@@ -1,6 +1,7 @@
 """`evaluate`: what is written and printed for models whose scores are known, and nothing where nothing should be."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -22,6 +23,7 @@ from stages import prepare
 from stages.evaluate import run as evaluate
 from stages.evaluate import score_model, score_predictions
 from stages.evaluate.poses import read_poses
+from stages.evaluate.tables import empty_box_note
 from stages.project.datasets import load_people
 from stages.project.project import project_of
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
@@ -450,3 +452,14 @@ def test_mpii_predictions_of_other_people_are_refused_or_doubted(mpii: dict[str,
     Path("theirs.json").write_text("[]")
     with pytest.raises(UserError, match=r"score mpii from a \.mat or \.h5 file"):
         score_predictions.run(project_of(mpii), Path("theirs.json"), "mpii", None, lines.append)
+
+
+def test_labelled_people_in_empty_boxes_are_said(colours: Path) -> None:
+    truth = load_people("coco", "test")
+    assert empty_box_note("coco", truth) is None
+    box = truth.box.copy()
+    box[[2, 5], 2] = 0
+    note = empty_box_note("coco", dataclasses.replace(truth, box=box))
+    assert note and note.startswith(
+        f"coco: 2 labelled people have a box without width or height (first person {truth.person[2]})"
+    )
