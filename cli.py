@@ -106,6 +106,14 @@ def data_fetch(
     name: Annotated[Literal["coco", "mpii", "halpe"], typer.Argument(help="Name of the dataset.", show_default=False)],
     keep: Annotated[bool, typer.Option("--keep", help="Keep the archives in data/downloads after unpacking.")] = False,
     mirror: MirrorOption = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="For coco: fetch only the images that this text file lists, a line like val2017/000000000139.jpg each, and the "
+            "annotations.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Download and unpack a published dataset to the folders that params/coco-mpii.yaml expects. Resumes where it stopped.
 
@@ -115,7 +123,7 @@ def data_fetch(
     """
     from stages.fetch.datasets import fetch_dataset
 
-    fetch_dataset(name, keep=keep, mirror=mirror)
+    fetch_dataset(name, keep=keep, mirror=mirror, images=images)
 
 
 @app.command()
@@ -536,8 +544,16 @@ def cache_stats(
 
 ArmName = Annotated[str, typer.Argument(help="Name of an arm in experiments/arms.yaml.", show_default=False)]
 SeedOption = Annotated[
-    int | None, typer.Option(min=0, help="Run only this seed; by default all seeds of the file.", show_default=False)
+    int | None, typer.Option(min=0, help="Run only this seed; by default all seeds of the arm.", show_default=False)
 ]
+
+
+@experiment.command("list")
+def experiment_list() -> None:
+    """Print the arms whose datasets, teachers and views params.yaml has, a line each."""
+    from stages.experiment.arms import load_experiment
+
+    print("\n".join(load_experiment().possible(_project())))
 
 
 @experiment.command("train")

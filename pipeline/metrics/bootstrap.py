@@ -58,6 +58,17 @@ class Score:
         return Score(self.value - other.value, self.resampled - other.resampled)
 
 
+def resample_seeds(by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return float64 (B,): for each of B resamples of the images, the mean of `by_seed` (S, B) over S rows drawn with replacement.
+
+    A row is a training's score on the resamples, or the difference of two trainings of the same seed. The result varies as the mean
+    would with other trainings and other images. Of few seeds it varies too little, by a factor of sqrt((S - 1) / S).
+    """
+    count, resamples = by_seed.shape
+    drawn = np.random.default_rng(seed).integers(count, size=(count, resamples))
+    return np.take_along_axis(by_seed, drawn, axis=0).mean(axis=0)
+
+
 def draw_resamples(image_id: np.ndarray, count: int, seed: Sequence[int]) -> Resamples:
     """Draw `count` resamples of the distinct images in `image_id`. The same images, count and seed give the same resamples.
 

@@ -27,6 +27,8 @@ STAGES = (
 """Blocks, kernel, stride of the first, expansion and channels of each stage."""
 LEVELS = (1, 2, 4, 6)
 """The stages that end at a 4th, 8th, 16th and 32nd of the input."""
+FIXED_BLOCKS = 3
+"""Number of blocks at the start, those of the first two stages, that do not learn; the stem before them does not either."""
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 """Beginnings of names in a published file that belong to what follows the backbone."""
 
@@ -66,8 +68,9 @@ class EfficientNetPose(nn.Module):
 class EfficientNetLite0(nn.Module):
     """A backbone from images (B, 3, H, W) to features (B, 24, H/4, W/4), and 40, 112 and 320 channels at an 8th, a 16th and a 32nd.
 
-    Two things make a step on CPUs three times as fast as plain fine-tuning: norms keep the published statistics in training too, so
-    that each is folded into its convolution, and depthwise kernels do not learn (6 % of the parameters, most of the backward pass).
+    Three things make a step on CPUs several times as fast as plain fine-tuning: norms keep the published statistics in training too,
+    so that each is folded into its convolution; depthwise kernels do not learn (6 % of the parameters, most of the backward pass);
+    nor do the stem and the first two stages, whose features are the largest.
     """
 
     def __init__(self) -> None:
@@ -82,6 +85,8 @@ class EfficientNetLite0(nn.Module):
                 before = channels
             ends.append(len(self.blocks) - 1)
         self.ends = [ends[stage] for stage in LEVELS]
+        for fixed in (self.conv_stem, self.bn0, *self.blocks[:FIXED_BLOCKS]):
+            fixed.requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         x = relu6(_normed(images, self.conv_stem, self.bn0))

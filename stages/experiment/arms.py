@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import UserError
+from stages.project.datasets import PrepareSettings
 from stages.project.parsing import parse, refuse_unknown
+from stages.project.project import Project
 from stages.project.students import StudentConfig
 from stages.project.yaml_files import read_yaml
 
@@ -17,7 +19,7 @@ STAGE_ONE = RUNS / "scores/stage-one.json"
 COST_FILE = "cost.json"
 """Name of the file beside a trained student that holds the cost of its training."""
 
-KEYS = ("seeds", "conditions", "ablations", "arms")
+KEYS = ("seeds", "other_seeds", "headline", "conditions", "ablations", "arms")
 """The keys of arms.yaml."""
 
 CONTROL, DISTILLED = "control", "offline-4"
@@ -26,9 +28,14 @@ CONTROL, DISTILLED = "control", "offline-4"
 
 @dataclass(frozen=True)
 class Experiment:
-    """A comparison, in which every arm is trained with every seed."""
+    """A comparison, in which every arm is trained with several seeds."""
 
     seeds: tuple[int, ...]
+    """Seeds of the arms of `headline`."""
+    other_seeds: int
+    """Number of these seeds, the first ones, that the other arms are trained with."""
+    headline: tuple[str, ...]
+    """Names of the arms that are trained with all seeds."""
     conditions: dict[str, tuple[str, str]]
     """Changes that both CONTROL and DISTILLED are trained under: the names of the two arms by the description of the change."""
     ablations: tuple[str, ...]
@@ -41,6 +48,22 @@ class Experiment:
         """The arms of the first table: those that belong to no condition and are no ablation."""
         others = {*self.ablations, *(name for pair in self.conditions.values() for name in pair)}
         return {name: arm for name, arm in self.arms.items() if name not in others}
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Return the seeds that an arm is trained with."""
+        return self.seeds if name in self.headline else self.seeds[: self.other_seeds]
+
+    def possible(self, project: Project) -> list[str]:
+        """Return the names of the arms whose datasets, teachers and views params.yaml has."""
+        trained, teachers = project.trained_datasets, project.teacher_names
+        views = project.section("prepare", PrepareSettings).views
+        return [
+            name
+            for name, arm in self.arms.items()
+            if set(arm.datasets) <= set(trained)
+            and set(arm.teachers) <= set(teachers)
+            and (arm.view_count or 1) <= views
+        ]
 
     def arm(self, name: str) -> StudentConfig:
         """Return the arm of that name; UserError, with the known names, for another name."""
@@ -73,11 +96,16 @@ def load_experiment(path: Path = ARMS) -> Experiment:
     if not isinstance(entries, dict):
         raise UserError(f"{path}: arms: expected names with their settings, found {entries!r}")
     arms = {str(name): parse(entry, f"arms.{name}", StudentConfig, path) for name, entry in entries.items()}
-    conditions, ablations = _conditions(values, path), _ablations(values, path)
-    for name in [CONTROL, DISTILLED, *ablations, *(name for pair in conditions.values() for name in pair)]:
+    seeds = _seeds(values.get("seeds"), path)
+    other_seeds = values.get("other_seeds", len(seeds))
+    if not (type(other_seeds) is int and 1 <= other_seeds <= len(seeds)):
+        raise UserError(f"{path}: other_seeds: expected a number from 1 to {len(seeds)}, found {other_seeds!r}")
+    conditions = _conditions(values, path)
+    headline, ablations = _names(values, "headline", path), _names(values, "ablations", path)
+    for name in [CONTROL, DISTILLED, *headline, *ablations, *(name for pair in conditions.values() for name in pair)]:
         if name not in arms:
             raise UserError(f"{path}: arms.{name}: missing: the tables are made from it")
-    return Experiment(_seeds(values.get("seeds"), path), conditions, ablations, arms)
+    return Experiment(seeds, other_seeds, headline, conditions, ablations, arms)
 
 
 def run_folder(arm: str, seed: int) -> Path:
@@ -96,10 +124,10 @@ def _seeds(values: Any, path: Path) -> tuple[int, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _ablations(values: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = values.get("ablations") or []
+def _names(values: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    names = values.get(key) or []
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise UserError(f"{path}: ablations: expected a list of arms, found {names!r}")
+        raise UserError(f"{path}: {key}: expected a list of arms, found {names!r}")
     return tuple(dict.fromkeys(names))
 
 

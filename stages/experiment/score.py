@@ -11,13 +11,15 @@ from pipeline.common.errors import UserError
 from pipeline.common.files import write_atomically
 from pipeline.common.progress import progress
 from pipeline.metrics.accuracy import accuracy
-from pipeline.metrics.bootstrap import draw_resamples
-from pipeline.metrics.model_scores import ModelScores, scores_of_model
+from pipeline.metrics.model_scores import ModelScores
 from pipeline.people.people import People
 from pipeline.pose.options import Device
 from stages.evaluate.inference import poses_in_boxes
 from stages.evaluate.models import Model, student_in_folder
-from stages.experiment.arms import COST_FILE, STAGE_ONE, load_experiment, run_folder, scores_path
+from stages.evaluate.parts import DatasetPart
+from stages.evaluate.results import EvaluateSettings, average_score
+from stages.evaluate.run import score_part
+from stages.experiment.arms import COST_FILE, STAGE_ONE, Experiment, load_experiment, run_folder, scores_path
 from stages.experiment.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
@@ -30,28 +32,27 @@ def run(
     device: Device = "auto",
     log: Callable[[str], None] = print,
 ) -> None:
-    """Write data/experiment/scores/NAME.json of every arm, and the cost of stage one; with `name` only that arm's scores.
+    """Write data/experiment/scores/NAME.json of every possible arm, and the cost of stage one; with `name` only that arm's scores.
 
-    Scored are the students of all seeds of arms.yaml, or of `seed`. UserError where a student is not trained.
+    Scored are the students of all seeds of an arm, or of `seed`. UserError where a student is not trained. Arms of `ablations` are
+    scored on validation people alone.
     """
     experiment = load_experiment()
-    arms = list(experiment.arms) if name is None else [name]
-    seeds = experiment.seeds if seed is None else (seed,)
-    with progress(len(arms) * len(seeds), "scoring", "students") as bar:
+    arms = experiment.possible(project) if name is None else [name]
+    runs = [(arm, number) for arm in arms for number in (experiment.seeds_of(arm) if seed is None else (seed,))]
+    with progress(len(runs), "scoring", "students") as bar:
         for arm in arms:
             experiment.arm(arm)
-            tested = arm not in experiment.ablations
-            runs = []
-            for number in seeds:
+            scored = []
+            for number in (number for of_arm, number in runs if of_arm == arm):
                 cost = _cost(arm, number)
-                scores = _scores(project, arm, number, device, tested)
-                runs.append({"arm": arm, "seed": number, **cost, **scores})
+                scored.append({"arm": arm, "seed": number, **cost, **_scores(project, experiment, arm, number, device)})
                 bar.update(1)
-            write_atomically(scores_path(arm), json_bytes(runs))
-            mean = float(np.mean([scores["validation"]["average"] for scores in runs]))
-            log(f"{arm}: {mean:.1f} on validation people, mean of {len(runs)} seeds")
+            write_atomically(scores_path(arm), json_bytes(scored))
+            mean = float(np.mean([scores["validation"]["average"] for scores in scored]))
+            log(f"{arm}: {mean:.1f} on validation people, mean of {len(scored)} seeds")
     if name is None:
-        costs = measured_costs(project, list(experiment.main.values()))
+        costs = measured_costs(project, [arm for key, arm in experiment.main.items() if key in arms])
         write_atomically(STAGE_ONE, json_bytes([vars(cost) for cost in costs]))
 
 
@@ -63,31 +64,37 @@ def _cost(name: str, seed: int) -> dict[str, Any]:
         raise UserError(f"{path}: not found: run `pipeline experiment train {name} --seed {seed}`") from error
 
 
-def _scores(project: Project, name: str, seed: int, device: Device, tested: bool) -> dict[str, Any]:
-    """Return `validation` scores by dataset and on average; where `tested`, also `test` scores, their average and `lacking`."""
-    datasets = project.datasets
+def _scores(project: Project, experiment: Experiment, name: str, seed: int, device: Device) -> dict[str, Any]:
+    """Return `validation` scores by dataset and on average.
+
+    Of arms that are no ablation also the `test` scores, their `average`, its values on the resamples of the test images, and
+    `lacking`.
+    """
     model = student_in_folder(run_folder(name, seed), device, flip=False)
     trained = {name: dataset for name, dataset in project.trained_datasets.items() if dataset.labelled}
     validation = {name: _accuracy(model, dataset, load_people(name, VALIDATION)) for name, dataset in trained.items()}
     document: dict[str, Any] = {"validation": validation | {"average": float(np.mean(list(validation.values())))}}
-    if not tested:
+    if name in experiment.ablations:
         return document
-    test: dict[str, dict[str, float]] = {}
-    lacking: dict[str, float] = {}
-    averaged = []
-    for name, dataset in datasets.items():
-        if not dataset.test:
-            continue
-        truth = load_people(name, TEST)
-        poses = poses_in_boxes(model, truth, dataset.images(TEST), int)
-        no_resamples = draw_resamples(truth.image_id, 0, [0])
-        scores = scores_of_model(dataset.score, bool(dataset.train), truth, poses, project.skeleton, no_resamples)
-        test[name] = {key: score.value for key, score in scores.scores.items()}
-        if dataset.train:
-            averaged.append(accuracy(dataset.score, truth, poses)[1])
-        else:
-            lacking |= {f"{name}: not in {other}": value for other, value in _lacking(scores, trained).items()}
-    return document | {"test": test, "average": float(np.mean(averaged)), "lacking": lacking}
+    count = project.section("evaluate", EvaluateSettings).resamples
+    datasets = {name: dataset for name, dataset in project.datasets.items() if dataset.test}
+    scores = {}
+    for part_name, dataset in datasets.items():
+        part = DatasetPart(part_name, dataset, TEST, load_people(part_name, TEST))
+        scores[part_name], _ = score_part(model, part, None, project.skeleton, count, project.seed, int)
+    average = average_score(scores, datasets)
+    lacking = {
+        f"{part}: not in {other}": value
+        for part in datasets
+        if not datasets[part].train or not datasets[part].labelled
+        for other, value in _lacking(scores[part], trained).items()
+    }
+    return document | {
+        "test": {part: {key: score.value for key, score in of_part.scores.items()} for part, of_part in scores.items()},
+        "average": average.value,
+        "resampled": [round(value, 3) for value in average.resampled.tolist()],
+        "lacking": lacking,
+    }
 
 
 def _accuracy(model: Model, dataset: DatasetSettings, people: People) -> float:

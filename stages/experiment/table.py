@@ -11,6 +11,7 @@ from pipeline.common.documents import csv_bytes, json_bytes, markdown_table
 from pipeline.common.errors import UserError
 from pipeline.common.files import write_atomically
 from pipeline.common.locks import exclusive
+from pipeline.metrics.bootstrap import Score, resample_seeds
 from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment, scores_path
 from stages.experiment.costs import StoreCost, read_stage_one_costs, store_cost
 from stages.experiment.plots import Point, conditions_plot, passes_plot
@@ -20,23 +21,33 @@ from stages.project.project import Project
 RESULTS = Path("results/experiment")
 METRICS_FILE = Path("results/metrics.json")
 
+Pairs = dict[str, tuple[list[float], list[float]]]
+"""By condition the averages of CONTROL and DISTILLED under it, by seed."""
+
 Runs = dict[str, list[dict[str, Any]]]
 """The runs of each arm by its name: per seed, the scores and the cost, as stages.experiment.score writes them."""
 
 
 def run(project: Project, log: Callable[[str], None] = print) -> None:
-    """Read the scores of all runs and write table.md, runs.csv, summary.json, passes.png and conditions.png to results/experiment."""
+    """Read the scores of all runs and write table.md, runs.csv, summary.json, passes.png and conditions.png to results/experiment.
+
+    Arms that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored.
+    """
     experiment = load_experiment()
-    runs = {name: _read_runs(name) for name in experiment.arms}
+    possible = experiment.possible(project)
+    runs = {name: of_arm for name in possible if (of_arm := _read_runs(name, name in (CONTROL, DISTILLED)))}
     views = project.section("prepare", PrepareSettings).views
     stage_one = read_stage_one_costs()
-    costs = {name: store_cost(arm, stage_one, views) for name, arm in experiment.main.items()}
+    main = [name for name in experiment.main if name in runs]
+    costs = {name: store_cost(experiment.arms[name], stage_one, views) for name in main}
+    pairs = _pairs(experiment, runs)
     text = "\n".join(
         [
-            arms_table(experiment, runs, costs),
-            conditions_table(experiment, runs),
-            ablations_table(experiment, runs),
-            _note(experiment),
+            arms_table(runs, costs, _teachers()),
+            differences_table({name: runs[name] for name in main}),
+            *([conditions_table(pairs)] if len(pairs) > 1 else []),
+            ablations_table(runs, [name for name in experiment.ablations if name in runs]),
+            _note(experiment, [name for name in possible if name not in runs]),
         ]
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -45,48 +56,87 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
         write_atomically(RESULTS / "runs.csv", _csv([run for of_arm in runs.values() for run in of_arm]))
         write_atomically(RESULTS / "summary.json", json_bytes(_summary(runs)))
         passes_plot(_points(experiment, runs, costs), RESULTS / "passes.png")
-        conditions_plot(_pairs(experiment, runs), RESULTS / "conditions.png")
+        conditions_plot(pairs, RESULTS / "conditions.png")
     log(text)
     log(f"{RESULTS}: written")
 
 
-def arms_table(experiment: Experiment, runs: Runs, costs: dict[str, StoreCost]) -> str:
-    """Return a Markdown table with a row per arm, and the teachers below.
+def arms_table(runs: Runs, costs: dict[str, StoreCost], teachers: dict[str, dict[str, Any]]) -> str:
+    """Return a Markdown table with a row per arm that has a cost, and the teachers below.
 
-    Its columns are test scores, as mean ± standard deviation over the seeds, and the cost of both stages.
+    Its columns are the number of seeds, test scores, as mean ± standard deviation over the seeds, and the cost of both stages.
     """
-    columns = _columns(runs[next(iter(experiment.main))][0])
-    heads = ["arm", "average", *columns, "stage one: crops", "CPU s", "MB", "stage two: teacher crops", "CPU s"]
+    columns = _columns(runs[next(iter(costs))][0])
+    heads = [
+        "arm",
+        "seeds",
+        "average",
+        *columns,
+        "stage one: crops",
+        "CPU s",
+        "MB",
+        "stage two: teacher crops",
+        "CPU s",
+    ]
     lines = []
-    for name in experiment.main:
-        of_arm, cost = runs[name], costs[name]
+    for name, cost in costs.items():
+        of_arm = runs[name]
         cells = [mean_and_spread([_value(run, key) for run in of_arm]) for key in ("average", *columns)]
         first = [f"{cost.crops:,}", f"{cost.cpu_seconds:.0f}", f"{cost.megabytes:.1f}"] if cost.crops else ["", "", ""]
         passes, seconds = of_arm[0]["passes"], np.mean([run["cpu_seconds"] for run in of_arm])
-        lines.append([name, *cells, *first, f"{passes:,}" if passes else "", f"{seconds:.0f}"])
-    for name, scores in _teachers().items():
+        lines.append([name, str(len(of_arm)), *cells, *first, f"{passes:,}" if passes else "", f"{seconds:.0f}"])
+    for name, scores in teachers.items():
         cells = [_one_digit(_value(scores, key)) for key in ("average", *columns)]
-        lines.append([name, *cells, *[""] * 5])
+        lines.append([name, "", *cells, *[""] * 5])
     return markdown_table(heads, lines)
 
 
-def conditions_table(experiment: Experiment, runs: Runs) -> str:
+def differences_table(runs: Runs) -> str:
+    """Return a Markdown table of each arm's test average less CONTROL's, over the seeds that both have.
+
+    The interval is of 95 %, over the seeds and the test images. It is bold where it leaves out 0.
+    """
+    lines = []
+    for name in runs:
+        if name == CONTROL:
+            continue
+        seeds, difference = paired_difference(runs[CONTROL], runs[name])
+        low, high = difference.interval
+        text = f"{difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        lines.append([name, str(seeds), f"**{text}**" if low > 0 or high < 0 else text])
+    return markdown_table([f"less {CONTROL}", "seeds", "average [95 % interval]"], lines)
+
+
+def paired_difference(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> tuple[int, Score]:
+    """Return the number of seeds that two arms share, and the mean difference of their averages, resampled over seeds and images."""
+    of_first, of_second = ({run["seed"]: run for run in runs} for runs in (first, second))
+    seeds = [seed for seed in of_first if seed in of_second]
+    value = float(np.mean([of_second[seed]["average"] - of_first[seed]["average"] for seed in seeds]))
+    by_seed = np.array([np.subtract(of_second[seed]["resampled"], of_first[seed]["resampled"]) for seed in seeds])
+    return len(seeds), Score(value, resample_seeds(by_seed))
+
+
+def conditions_table(pairs: Pairs) -> str:
     """Return a Markdown table of the test averages of control and distilled student by condition, with the difference by seed."""
     lines = [
         [name, mean_and_spread(control), mean_and_spread(distilled), signed(np.subtract(distilled, control))]
-        for name, (control, distilled) in _pairs(experiment, runs).items()
+        for name, (control, distilled) in pairs.items()
     ]
     return markdown_table(["condition", CONTROL, DISTILLED, "difference"], lines)
 
 
-def ablations_table(experiment: Experiment, runs: Runs) -> str:
-    """Return a Markdown table of the validation averages of DISTILLED and of each change to it, with the difference by seed."""
-    reference = [run["validation"]["average"] for run in runs[DISTILLED]]
-    lines = [[DISTILLED, mean_and_spread(reference), ""]]
-    for name in experiment.ablations:
-        values = [run["validation"]["average"] for run in runs[name]]
-        lines.append([name, mean_and_spread(values), signed(np.subtract(values, reference))])
-    return markdown_table(["change", "average on validation people", "difference"], lines)
+def ablations_table(runs: Runs, ablations: Sequence[str]) -> str:
+    """Return a Markdown table of the validation averages of CONTROL, DISTILLED and the ablations, with their differences by seed.
+
+    Differences are from DISTILLED; those of an ablation without teachers say nothing about teachers.
+    """
+    reference = {run["seed"]: run["validation"]["average"] for run in runs[DISTILLED]}
+    lines = []
+    for name in (CONTROL, DISTILLED, *ablations):
+        values = {run["seed"]: run["validation"]["average"] for run in runs[name]}
+        apart = np.array([value - reference[seed] for seed, value in values.items() if seed in reference])
+        lines.append([name, str(len(values)), mean_and_spread(list(values.values())), signed(apart)])
+    return markdown_table(["arm", "seeds", "average on validation people", f"less {DISTILLED}"], lines)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -102,9 +152,11 @@ def signed(values: np.ndarray) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def _read_runs(name: str) -> list[dict[str, Any]]:
-    """Read an arm's runs, one for each seed."""
+def _read_runs(name: str, needed: bool) -> list[dict[str, Any]]:
+    """Read an arm's runs, one for each seed; none where it is not scored, UserError if it is `needed`."""
     path = scores_path(name)
+    if not needed and not path.is_file():
+        return []
     try:
         return list(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
@@ -140,22 +192,28 @@ def _teachers() -> dict[str, dict[str, Any]]:
     }
 
 
-def _pairs(experiment: Experiment, runs: Runs) -> dict[str, tuple[list[float], list[float]]]:
+def _pairs(experiment: Experiment, runs: Runs) -> Pairs:
     """Return by condition the averages of control and distilled student, by seed; the first pair is that without a change."""
     names = {"as it is": (CONTROL, DISTILLED), **experiment.conditions}
+    seeds = experiment.seeds[: experiment.other_seeds]
+
+    def averages(arm: str) -> list[float]:
+        return [run["average"] for run in runs[arm] if run["seed"] in seeds]
+
     return {
-        condition: ([run["average"] for run in runs[control]], [run["average"] for run in runs[distilled]])
+        condition: (averages(control), averages(distilled))
         for condition, (control, distilled) in names.items()
+        if control in runs and distilled in runs
     }
 
 
 def _points(experiment: Experiment, runs: Runs, costs: dict[str, StoreCost]) -> list[Point]:
     """Return the joint arms as points of the plot over the crops that teachers are run on, in both stages."""
-    most_datasets = max(len(arm.datasets) for arm in experiment.main.values())
+    joint = set(experiment.arms[CONTROL].datasets)
     return [
-        Point(name, costs[name].crops + runs[name][0]["passes"], [run["average"] for run in runs[name]])
-        for name, arm in experiment.main.items()
-        if len(arm.datasets) == most_datasets
+        Point(name, cost.crops + runs[name][0]["passes"], [run["average"] for run in runs[name]])
+        for name, cost in costs.items()
+        if joint <= set(experiment.arms[name].datasets)
     ]
 
 
@@ -184,12 +242,14 @@ def _summary(runs: Runs) -> dict[str, Any]:
     }
 
 
-def _note(experiment: Experiment) -> str:
+def _note(experiment: Experiment, missing: Sequence[str]) -> str:
+    left_out = f" Not scored yet: {', '.join(missing)} (`pipeline experiment run ARM`)." if missing else ""
     return (
-        f"Mean ± standard deviation over {len(experiment.seeds)} seeds; differences are taken seed by seed. `average` is of COCO AP "
-        "and MPII PCKh@0.5. `not in coco`: mean PCK@0.1, on the neutral set, of the keypoints that dataset does not label. "
+        f"Mean ± standard deviation over the seeds of {', '.join(map(str, experiment.seeds))} that an arm was trained with; differences "
+        "are taken seed by seed, and their intervals are over seeds and test images. `average` is of COCO AP and MPII PCKh@0.5. "
+        "`not in coco`: mean PCK@0.1, on the neutral set, of the keypoints that dataset does not label. "
         "CPU seconds of stage one are its crops times the measured seconds of a crop, reading included; "
-        "megabytes are the arm's share of the store of all views.\n"
+        f"megabytes are the arm's share of the store of all views.{left_out}\n"
     )
 
 

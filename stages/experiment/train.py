@@ -20,13 +20,13 @@ def run(
     resume: bool = False,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Train the arm with the seed, or with each seed of arms.yaml, and write data/experiment/students/NAME/SEED.
+    """Train the arm with the seed, or with each of its seeds in arms.yaml, and write data/experiment/students/NAME/SEED.
 
     A student that has been trained with the same settings, inputs and code is left as it is.
     """
     experiment = load_experiment()
     arm = experiment.arm(name)
-    for number in experiment.seeds if seed is None else (seed,):
+    for number in experiment.seeds_of(name) if seed is None else (seed,):
         folder = run_folder(name, number)
         finished = _finished_fingerprint(folder)
         cost = train_student(project, f"{name}-{number}", arm, folder, number, device, resume, log, finished)

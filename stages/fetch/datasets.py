@@ -14,25 +14,35 @@ from stages.fetch import catalogue
 from stages.fetch.archives import list_files, unpack
 from stages.fetch.catalogue import Archive
 from stages.fetch.download import download, mirrored
+from stages.fetch.images import fetch_images
 from stages.fetch.places import expect_folder, is_downloaded, is_unpacked, marker_content, marker_of
 
 DATA = Path("data")
 
 
 def fetch_dataset(
-    name: str, root: Path = DATA, keep: bool = False, mirror: str | None = None, log: Callable[[str], object] = print
+    name: str,
+    root: Path = DATA,
+    keep: bool = False,
+    mirror: str | None = None,
+    log: Callable[[str], object] = print,
+    images: Path | None = None,
 ) -> None:
     """Bring a dataset's images and annotations below `root`; files that exist already are not replaced.
 
     Archives come into `<root>/downloads` and, unless `keep`, are removed once they are unpacked. `mirror`: an address that replaces
-    the makers' hosts. Raises UserError for what cannot be downloaded, and, before any download, for a place that is taken.
+    the makers' hosts. With `images`, a list of image names, only these are downloaded instead of archives of images
+    (stages.fetch.images). Raises UserError for what cannot be downloaded, and, before any download, for a place that is taken.
     """
     dataset = catalogue.entry_named(name, catalogue.DATASETS, "dataset")
     log(f"licence: {dataset.terms}")
     expect_folder(root / "downloads")
-    for archive in dataset.archives:
+    archives = [archive for archive in dataset.archives if images is None or not archive.image_folder]
+    for archive in archives:
         is_unpacked(archive, root / archive.folder)
-    for archive in dataset.archives:
+    if images is not None:
+        fetch_images(dataset, images, root, mirror, log)
+    for archive in archives:
         _fetch_archive(archive, root, keep, mirror, dataset.page, log)
     missing = [root / file for file in dataset.manual_files if not (root / file).is_file()]
     if missing:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from stages.project.parsing import parse, with_current_keys
 
@@ -30,6 +30,8 @@ class StudentConfig:
     """Share of the people whose labels are dropped."""
     label_noise: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of the labels that get noise, of about a tenth of the person's longer box side."""
+    length: Annotated[float, Gt(0)] = 1.0
+    """Factor of the length of its training."""
     distill: dict[str, Any] = field(default_factory=dict)
     """Keys of the section `distill` that differ for this student, also inside its `training`."""
 

@@ -1,5 +1,6 @@
 """The section `distill` of params.yaml, and what follows from it: the student's network and its spec."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -50,7 +51,8 @@ class DistillSettings:
 
 def settings_of(project: Project, name: str, student: StudentConfig) -> DistillSettings:
     """Return the settings of `distill` with the changes of a student."""
-    return project.section("distill", DistillSettings, student.distill, f"students.{name}.distill")
+    settings = project.section("distill", DistillSettings, student.distill, f"students.{name}.distill")
+    return dataclasses.replace(settings, training=settings.training.times(student.length))
 
 
 def network_settings(settings: DistillSettings) -> NetworkSettings:

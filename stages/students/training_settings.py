@@ -1,5 +1,6 @@
 """The training recipe in params.yaml, under `fit.training` and `distill.training`."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -73,6 +74,12 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise ValueError("expected either `steps` or `epochs`, found both")
+
+    def times(self, factor: float) -> "TrainingSettings":
+        """Return the settings of a training that is `factor` times as long."""
+        if self.epochs is not None:
+            return dataclasses.replace(self, epochs=self.epochs * factor)
+        return dataclasses.replace(self, steps=max(2, round(factor * self.length(0))))
 
     def length(self, people: int) -> int:
         """Return the number of steps for a training over that number of people."""

@@ -36,8 +36,14 @@ class InitialWeights:
 def find_initial_weights(network: Network, start: str | None) -> InitialWeights | None:
     """Return the weights that `distill.start` names, or None for random ones.
 
-    UserError where the file is missing, or where no checkpoint is published for the network.
+    UserError where the file is missing, where no checkpoint is published for the network, or where `efficientnet-lite0`, parts of
+    which do not learn, would have random weights.
     """
+    if start is None and network == "efficientnet-lite0":
+        raise UserError(
+            "params.yaml: distill.start: expected weights for efficientnet-lite0, parts of which do not learn, found none: "
+            f"run `{IMAGENET}`, then set start: data/published/efficientnet-lite0-57934424.pth"
+        )
     if start is None:
         return None
     if (Path(start) / WEIGHTS_FILE).is_file():

