@@ -87,7 +87,6 @@ def test_costs_count_the_views_that_an_arm_uses():
     both = StudentConfig(["a"], ["t", "u"])
     assert store_cost(both, costs, 8) == StoreCost(160, 24.0, 56.0)
     assert store_cost(StudentConfig(["a"], ["t", "u"], view_count=4), costs, 8) == StoreCost(80, 12.0, 28.0)
-    assert store_cost(StudentConfig(["a"], ["t", "u"], views="warped"), costs, 8) == StoreCost(20, 3.0, 7.0)
     assert store_cost(StudentConfig(["a"], ["t", "u"], views="online"), costs, 8) == StoreCost(0, 0, 0)
 
 
