@@ -4,16 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import huber_loss
-
-from pipeline.pose.skeletons import Skeleton
 
 CountReducer = Callable[[torch.Tensor], torch.Tensor]
 """Averages this process's number of valid pairs over all processes, all of which call it equally often."""
-
-MIDPOINTS = {"pelvis": ("left_hip", "right_hip"), "thorax": ("left_shoulder", "right_shoulder")}
-"""Keypoints that lie half-way between two others by definition. MPII defines them so: in its validation split the median distance
-from the middle is 0.006 head sizes for both (rounding). For comparison, the upper neck is 0.3 from the middle of the shoulders."""
 
 
 @dataclass(frozen=True)
@@ -96,48 +89,3 @@ def loss_terms(
             terms[name] = mean_over_valid(shared.sum(), taught, reduce_count)
             parts.append(teachers_weight * terms[name])
     return {"total": torch.stack(parts).sum(), **terms}
-
-
-def known_by_any(truth: Supervision, teachers: dict[str, Supervision]) -> torch.Tensor:
-    """Return whether truth or any teacher knows this keypoint of this person, bool (B, K)."""
-    return torch.stack([truth.valid, *(teacher.valid for teacher in teachers.values())]).any(dim=0)
-
-
-def consistency(
-    logits: tuple[torch.Tensor, ...],
-    known: torch.Tensor,
-    skeleton: Skeleton,
-    sigma: float | tuple[float, float],
-    reduce_count: CountReducer = local_count,
-) -> torch.Tensor:
-    """Return the distance of the student's MIDPOINTS from the middle of their two keypoints, in nats, by expected positions.
-
-    Per axis z = distance / sigma costs z^2 / 2 up to z = 1 and |z| - 1/2 beyond, x and y are added, and the mean is over the
-    (person, midpoint) pairs of which all three keypoints are `known`, bool (B, K). `sigma` is the standard deviation of the labels
-    in pixels or bins, one number or one for x and one for y. z^2 / 2 is then the divergence of two labels that far apart, so a
-    weight of 1 counts as much as one of truth's terms; the linear part keeps maps with several peaks from dominating the loss. The
-    gradient moves the midpoint alone, because more datasets label the two keypoints beside it. The term is zero, with zero
-    gradient, where the skeleton or the batch has no such pairs.
-    """
-    names = skeleton.keypoints
-    triples = [(point, *pair) for point, pair in MIDPOINTS.items() if {point, *pair} <= set(names)]
-    point, left, right = ([skeleton.index(triple[i]) for triple in triples] for i in range(3))
-    valid = known[:, point] & known[:, left] & known[:, right]
-    expected = [_expected(logits, k)[valid] for k in (point, left, right)]
-    middle = (expected[1] + expected[2]).detach() / 2
-    scale = torch.as_tensor(sigma, device=known.device)
-    apart = huber_loss(expected[0] / scale, middle / scale, reduction="sum")
-    return mean_over_valid(apart, valid, reduce_count)
-
-
-def _expected(logits: tuple[torch.Tensor, ...], keypoints: list[int]) -> torch.Tensor:
-    """Return the mean positions (B, len(keypoints), 2), x and y in pixels or bins, of the student's distributions."""
-    selected = [part[:, keypoints].float() for part in logits]
-    if len(selected) == 1:
-        maps = torch.softmax(selected[0].flatten(2), dim=2).view(selected[0].shape)
-        axes = [maps.sum(dim=2), maps.sum(dim=3)]
-    else:
-        axes = [torch.softmax(axis, dim=2) for axis in selected]
-    return torch.stack(
-        [axis @ torch.arange(axis.shape[2], device=axis.device, dtype=axis.dtype) for axis in axes], dim=2
-    )

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 Filter = Literal["linear", "wide", "spline"]
 SPLINE_PADDING = 16
@@ -70,40 +69,6 @@ def resample_targets(
         torch.einsum(f"b{per_keypoint}h,bkhw,{columns}->bkx", down.sum(dim=-2), maps, across).clamp(min=0),
         torch.einsum(f"{rows},bkhw,b{per_keypoint}w->bky", down, maps, across.sum(dim=-2)).clamp(min=0),
     )
-
-
-def warp_targets(
-    maps: torch.Tensor, source_from_target: torch.Tensor, wh: tuple[int, int], bins: bool
-) -> tuple[torch.Tensor, ...]:
-    """Resample maps (B, K, H, W) into a frame of `wh` pixels (or `bins`) that may be rotated; zero outside the source.
-
-    `source_from_target` are affines in pixels: (B, 2, 3), or one per keypoint (B, K, 2, 3), which differ in their shift alone. The
-    maps are first rotated at the source's own scale, bilinearly between half pixels of the spline; `resample_targets` then brings
-    them to the target's scale.
-    """
-    affine = source_from_target.double()
-    scale = (affine[:, 0] if affine.ndim == 4 else affine)[..., :2].norm(dim=1)
-    margin = 4 + 2 * max(1, math.ceil(float(scale.max())))
-    width, height = (math.ceil(float(scale[:, i].max()) * (side - 1)) + 1 + 2 * margin for i, side in enumerate(wh))
-    step = affine[..., :2] / (scale[:, None, None] if affine.ndim == 4 else scale[:, None])
-    first = affine[..., 2] - margin * step.sum(dim=-1)
-    rotated = _rotated(maps, step, first, (width, height))
-    return resample_targets((rotated,), scale, torch.full_like(scale, margin), wh, bins)
-
-
-def _rotated(maps: torch.Tensor, step: torch.Tensor, first: torch.Tensor, wh: tuple[int, int]) -> torch.Tensor:
-    """Sample maps at `step @ (x, y) + first` for the pixels (x, y) of a frame of `wh`."""
-    count, keypoints, height, width = maps.shape
-    half = step.new_full((count, 2), 0.5)
-    (finer,) = resample_targets((maps,), half, torch.full_like(half, -1.0), (2 * width + 3, 2 * height + 3), bins=False)
-    x, y = (torch.arange(side, device=maps.device, dtype=step.dtype) for side in wh)
-    step, first = step[..., None, None, :, :], first[..., None, None, :]
-    at = 2 * (step[..., 0] * x[:, None] + step[..., 1] * y[:, None, None] + first + 1)
-    grid = (2 * at + 1) / step.new_tensor([2 * width + 3, 2 * height + 3]) - 1
-    if grid.ndim == 5:
-        finer, grid = finer.flatten(0, 1)[:, None], grid.flatten(0, 1)
-    sampled = functional.grid_sample(finer, grid.to(maps.dtype), "bilinear", "zeros", align_corners=False)
-    return sampled.reshape(count, keypoints, wh[1], wh[0])
 
 
 def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

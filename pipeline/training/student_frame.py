@@ -11,7 +11,7 @@ from pipeline.targets.block import TargetBlock
 from pipeline.targets.quantise import LEVELS
 from pipeline.training.batch import LoadedBatch, on_device
 from pipeline.training.losses import Supervision
-from pipeline.training.resample import gaussians, normalised_targets, resample_targets, target_sums, warp_targets
+from pipeline.training.resample import gaussians, normalised_targets, resample_targets, target_sums
 from pipeline.training.simcc_labels import simcc_labels
 
 
@@ -62,7 +62,6 @@ def targets_in_student_frame(
     min_score: float,
     temperature: float,
     device: torch.device,
-    warped: bool = False,
     correction: np.ndarray | None = None,
 ) -> Supervision:
     """Resample a teacher's stored targets into the student's frame and raise them to 1 / temperature (below 1 sharpens them).
@@ -72,16 +71,17 @@ def targets_in_student_frame(
 
     A keypoint is valid where the teacher knows it, its score is above `min_score`, and its peak lies inside the student's frame.
     `correction` (B, teacher's K, 2) moves the teacher's keypoints by that many image pixels. ValueError where the student's view is
-    rotated against the teacher's, unless `warped`; and with `warped` for bins, which cannot be warped (`can_warp`).
+    rotated against the teacher's.
     """
     channels = channels_for(student.skeleton, teacher, batch.flipped)
     target_from_image = compose(student.target_from_input(target_wh), batch.input_from_image)
     student_from_teacher = compose(target_from_image, block.image_from_target[:, 0])
-    teacher_from_student = invert(student_from_teacher)
+    scale, shift = diagonal(invert(student_from_teacher))
     moved = None
     if correction is not None:
         in_image = np.take_along_axis(correction, channels.clip(0)[..., None], axis=1)
         moved = in_image @ np.swapaxes(invert(block.image_from_target[:, 0])[:, :, :2], 1, 2)
+        shift = shift[:, None] - moved
 
     rows = torch.arange(len(channels), device=device)[:, None]
     channel = torch.from_numpy(channels).to(device)
@@ -95,33 +95,13 @@ def targets_in_student_frame(
     bins = student.kind == "simcc"
     raised_last = bins == (len(levels) == 2)
     sources = tuple((values / LEVELS) ** (1.0 if raised_last else 1 / temperature) for values in levels)
-    if warped:
-        if not can_warp(block):
-            raise ValueError("distributions over bins cannot be rotated: expected maps, or views that share a rotation")
-        affine = teacher_from_student if moved is None else _displaced(teacher_from_student, moved)
-        targets = warp_targets(sources[0], torch.from_numpy(affine).to(device), target_wh, bins)
-    else:
-        scale, shift = diagonal(teacher_from_student)
-        shift = shift if moved is None else shift[:, None] - moved
-        targets = resample_targets(
-            sources, torch.from_numpy(scale).to(device), torch.from_numpy(shift).to(device), target_wh, bins
-        )
+    targets = resample_targets(
+        sources, torch.from_numpy(scale).to(device), torch.from_numpy(shift).to(device), target_wh, bins
+    )
     if raised_last:
         targets = tuple(target ** (1 / temperature) for target in targets)
     nonzero = torch.stack([target_sums(target).flatten(1) > 0 for target in targets]).all(dim=0)
     return Supervision(normalised_targets(targets), (channel >= 0) & inside & (score > min_score) & nonzero, score)
-
-
-def can_warp(block: TargetBlock) -> bool:
-    """Return whether the targets can be brought into a view that is rotated against the teacher's. Maps can, bins cannot."""
-    return "heatmaps" in block.levels
-
-
-def _displaced(teacher_from_student: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Return the affines (B, K, 2, 3) to the positions of the targets before each was moved by `moved` (B, K, 2) teacher pixels."""
-    affine = np.repeat(teacher_from_student[:, None], moved.shape[1], axis=1)
-    affine[..., 2] -= moved
-    return affine
 
 
 def _inside(

@@ -12,9 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.common.errors import UserError
 from pipeline.networks.run import as_tuple
 from pipeline.pose.options import Weighting
-from pipeline.pose.skeletons import Skeleton
 from pipeline.training.distributed import Processes
-from pipeline.training.losses import Supervision, consistency, known_by_any, loss_terms
+from pipeline.training.losses import Supervision, loss_terms
 from pipeline.training.optimizer import Recipe, build_optimizer, build_schedule, weight_average
 from pipeline.training.teacher_weights import AdaptiveShares, confidence_shares
 
@@ -37,16 +36,10 @@ class LossConfig:
 
     weights: Callable[[float], dict[str, float]]
     """Gives the weights of `truth` and of each teacher for the share of the steps that is done, 0 to 1."""
-    skeleton: Skeleton
-    """The network's keypoints."""
-    deviation: float | tuple[float, float]
-    """Standard deviation of the labels, in pixels of maps, or in bins of x and of y."""
     logit_factor: float = 1.0
     """The network's outputs are multiplied by this before their softmax."""
     weighting: Weighting = "fixed"
     """How the teachers' total weight is distributed: by their own weights, or by pipeline.training.teacher_weights."""
-    consistency: float = 0.0
-    """Weight of pipeline.training.losses.consistency."""
 
     @property
     def teachers(self) -> list[str]:
@@ -187,10 +180,6 @@ class Objective(nn.Module):
         elif self.shares is not None:
             shares = self.shares(pooled, batch.teachers)
         terms = loss_terms(logits, batch.truth, batch.teachers, weights, shares, reduce_count)
-        if config.consistency:
-            keypoints = known_by_any(batch.truth, batch.teachers)
-            terms["consistency"] = consistency(logits, keypoints, config.skeleton, config.deviation, reduce_count)
-            terms["total"] = terms["total"] + config.consistency * terms["consistency"]
         if self.shares is not None and shares is not None:
             terms["mixture"] = self.shares.loss(shares, batch.truth, batch.teachers, reduce_count)
         return terms

@@ -58,11 +58,9 @@ def build_inputs(project: Project, name: str, student: StudentConfig, seed: int,
         weights=weights,
         preset=settings.preset,
         weighting=settings.weights,
-        consistency=settings.consistency,
         min_score=settings.min_score,
         temperature=settings.temperature,
         fresh_rotation=project.section("prepare", PrepareSettings).rotation if student.draws_views else None,
-        warped=student.views == "warped",
         online={teacher.name: online_teacher(teacher) for teacher in online},
         online_files={teacher.name: teacher.sha256 for teacher in online},
         initial_weights=initial_weights,
@@ -95,17 +93,12 @@ def _refuse_views(project: Project, name: str, student: StudentConfig, settings:
             f"{where}: teachers have seen the stored views only: use `views: replayed`, or run them on every crop, "
             "`views: online`"
         )
-    if not student.teachers and student.views in ("warped", "online"):
-        raise UserError(f"{where}: `views: {student.views}` needs teachers, found none: use `fresh` or `replayed`")
+    if not student.teachers and student.views == "online":
+        raise UserError(f"{where}: `views: online` needs teachers, found none: use `fresh` or `replayed`")
     if student.view_count is not None and student.draws_views:
         raise UserError(f"{where}.view_count: counts stored views, found `views: {student.views}`: leave it out")
     if settings.calibrate and student.views == "online":
         raise UserError(f"{where}: `calibrate` measures on stores, found `views: online`: set it false")
-    for teacher in student.teachers if student.views == "warped" else []:
-        if project.teacher(teacher).spec.kind == "simcc":
-            raise UserError(
-                f"{where}.views: teacher {teacher} gives distributions over bins, which cannot be warped: use `views: replayed`"
-            )
 
 
 def _source(

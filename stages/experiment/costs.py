@@ -30,7 +30,7 @@ def read_stage_one_costs(path: Path = STAGE_ONE) -> list[StageOneCost]:
 
 def store_cost(arm: StudentConfig, costs: list[StageOneCost], views: int) -> StoreCost:
     """Return the cost of all stores of an arm, in the views that it uses of the `views` stored ones."""
-    used_views = 0 if not arm.reads_stores else 1 if arm.draws_views else arm.view_count or views
+    used_views = (arm.view_count or views) if arm.reads_stores else 0
     stores = [cost for cost in costs if cost.teacher in arm.teachers and cost.dataset in arm.datasets]
     return StoreCost(
         used_views * sum(store.crops for store in stores),

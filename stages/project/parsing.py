@@ -25,6 +25,14 @@ RENAMED_KEYS = {
 }
 """Keys of earlier versions, and the names they have now."""
 
+REMOVED_KEYS = {"consistency": "leave it out"}
+"""Keys of earlier versions that have no successor, and what to do instead."""
+
+REMOVED_VALUES = {("views", "warped"): "replayed"}
+"""Values of keys in earlier versions, and what to use instead."""
+
+WHY_REMOVED = "was removed, as docs/training.md explains"
+
 Settings = TypeVar("Settings")
 
 
@@ -36,6 +44,9 @@ def parse(values: object, where: str, cls: type[Settings], file: Path = PARAMS_F
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(printable(part) for part in (where, *first["loc"]))
+        for (name, value), instead in REMOVED_VALUES.items():
+            if first["loc"][-1:] == (name,) and first["input"] == value:
+                raise UserError(f"{file}: {key}: `{value}` {WHY_REMOVED}: use `{instead}`") from error
         raise UserError(f"{file}: {key}: {first['msg']}, found {short_repr(first['input'])}") from error
 
 
@@ -45,16 +56,22 @@ def refuse_unknown(values: dict[Any, Any], known: Any, where: str) -> None:
         if key not in known:
             if RENAMED_KEYS.get(key) in known:
                 raise UserError(f"{where}: unknown key `{key}`: it is called `{RENAMED_KEYS[key]}`")
+            if key in REMOVED_KEYS:
+                raise UserError(f"{where}: `{key}` {WHY_REMOVED}: {REMOVED_KEYS[key]}")
             near = difflib.get_close_matches(str(key)[:100], known, 1, 0.5)
             hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
             raise UserError(f"{where}: unknown key `{printable(key)}`: {hint}")
 
 
 def with_current_keys(values: object) -> object:
-    """Return a mapping that an earlier version wrote, its renamed keys under their present names; anything else unchanged."""
+    """Return a mapping that an earlier version wrote as today's: keys renamed or left out, values replaced. Others are unchanged."""
     if not isinstance(values, dict):
         return values
-    return {RENAMED_KEYS.get(key, key): value for key, value in values.items()}
+    return {
+        RENAMED_KEYS.get(key, key): REMOVED_VALUES.get((key, value), value) if isinstance(value, str) else value
+        for key, value in values.items()
+        if key not in REMOVED_KEYS
+    }
 
 
 def sections_inside(cls: type) -> dict[str, type]:

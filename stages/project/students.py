@@ -21,9 +21,9 @@ class StudentConfig:
     """Names of the datasets whose people and labels it learns from."""
     teachers: list[str] = field(default_factory=list)
     """Names of its teachers."""
-    views: Literal["replayed", "fresh", "warped", "online"] = "replayed"
+    views: Literal["replayed", "fresh", "online"] = "replayed"
     """`replayed`: the stored views and the teachers' targets in them. The others draw a new view for each step: `fresh` without
-    teachers, `warped` with the targets of view 0 warped into it, `online` with every teacher run on every crop."""
+    teachers, `online` with every teacher run on every crop."""
     view_count: Annotated[int, Ge(1)] | None = None
     """Number of stored views that are used, the first ones; all by default."""
     label_drop: Annotated[float, Ge(0), Lt(1)] = 0.0

@@ -33,8 +33,6 @@ class DistillSettings:
     pipeline.training.teacher_weights."""
     preset: Preset | None = None
     """Published weights of the labels and of the teachers `coco` and `mpii` instead of `terms`, see pipeline.training.loss_presets."""
-    consistency: Annotated[float, Ge(0)] = 0.0
-    """Weight of the loss that keeps midpoints like the pelvis between their keypoints, see pipeline.training.losses."""
     terms: dict[str, float] = field(default_factory=lambda: {"truth": 1.0})
     """Weight of the labels, `truth`, and of each teacher by name; Khan et al. 2024 take 0.3, 0.25 for COCO's and 0.45 for MPII's."""
     min_score: Annotated[float, Ge(0), Le(1)] = 0.2

@@ -34,15 +34,6 @@ def label_sigma(settings: TrainingSettings, spec: NetworkSpec) -> float | tuple[
     return settings.sigma if spec.kind != "simcc" else settings.simcc_sigma or published_sigma(spec.input_wh)
 
 
-def label_deviation(settings: TrainingSettings, spec: NetworkSpec) -> float | tuple[float, float]:
-    """Return the standard deviation of the labels as distributions, in pixels of maps, or in bins of x and of y.
-
-    For SimCC it is smaller than `label_sigma`, see pipeline.training.simcc_labels.
-    """
-    sigma = label_sigma(settings, spec)
-    return sigma if isinstance(sigma, float) else (sigma[0] / spec.factor**0.5, sigma[1] / spec.factor**0.5)
-
-
 def network_target_wh(spec: NetworkSpec) -> tuple[int, int]:
     """Return the width and height of the output of the project's networks: maps of a quarter of the input, or bins of half a pixel."""
     width, height = spec.input_wh
@@ -69,7 +60,6 @@ def _to_device(
             inputs.min_score,
             inputs.temperature,
             device,
-            warped=inputs.warped,
             correction=loaded.corrections.get(name),
         )
         for name, skeleton in inputs.teachers.items()

@@ -42,8 +42,6 @@ class TrainingInputs:
     """Largest rotation in degrees of new views, drawn for each step; None to replay the stored views."""
     settings: TrainingSettings
     seed: int
-    warped: bool = False
-    """Are the teachers' targets of view 0 warped into fresh views?"""
     online: dict[str, OnlineTeacher] = field(default_factory=dict)
     """Teachers that are run on every crop, by name."""
     online_files: dict[str, str] = field(default_factory=dict)
@@ -54,8 +52,6 @@ class TrainingInputs:
     """Published weights of truth and teachers, instead of `weights`."""
     weighting: Weighting = "fixed"
     """How the teachers' total weight is distributed over them."""
-    consistency: float = 0.0
-    """Weight of the loss term that keeps midpoints of the skeleton between their keypoints."""
 
     def weights_at(self, progress: float) -> dict[str, float]:
         """Return the loss weights of truth and of each teacher when the share `progress` (0 to 1) of the steps is done."""
@@ -75,11 +71,9 @@ class TrainingInputs:
             "weights": self.weights,
             "preset": self.preset,
             "weighting": self.weighting,
-            "consistency": self.consistency,
             "min_score": self.min_score,
             "temperature": self.temperature,
             "fresh_rotation": self.fresh_rotation,
-            "warped": self.warped,
             "online": self.online_files,
             "initial_weights": self.initial_weights and self.initial_weights.sha256,
             "settings": self.settings.affects_weights,

@@ -19,7 +19,7 @@ from pipeline.networks.run import autocast_type
 from pipeline.training.distributed import Processes, own_device, process_group, process_info
 from pipeline.training.optimizer import Recipe
 from pipeline.training.trainer import LossConfig, RuntimeConfig, Trainer
-from stages.training.batches import label_deviation, training_batches
+from stages.training.batches import training_batches
 from stages.training.checkpoints import CHECKPOINTS, read_checkpoint, stop_exception, stop_signals, write_checkpoint
 from stages.training.inputs import TrainingInputs
 from stages.training.live_metrics import live_metrics
@@ -171,11 +171,8 @@ def build_trainer(inputs: TrainingInputs, device: torch.device, processes: Proce
     )
     loss_config = LossConfig(
         weights=inputs.weights_at,
-        skeleton=spec.skeleton,
-        deviation=label_deviation(settings, spec),
         logit_factor=spec.factor if spec.kind == "simcc" else 1.0,
         weighting=inputs.weighting,
-        consistency=inputs.consistency,
     )
     runtime = RuntimeConfig(autocast_type(settings.precision, device), settings.compile, processes)
     return Trainer(network, recipe, loss_config, runtime)

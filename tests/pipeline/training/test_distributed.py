@@ -10,14 +10,12 @@ from torch import nn
 
 from pipeline.common.errors import UserError
 from pipeline.networks.pyramid import Pyramid
-from pipeline.pose.skeletons import Skeleton
 from pipeline.training.distributed import Processes, own_device, process_group, process_info
 from pipeline.training.losses import Supervision
 from pipeline.training.optimizer import Recipe
 from pipeline.training.resample import gaussians
 from pipeline.training.trainer import LossConfig, RuntimeConfig, Trainer, TrainingBatch
 
-SKELETON = Skeleton("hips", ("left_hip", "right_hip", "pelvis"))
 PEOPLE = 6
 CPU = torch.device("cpu")
 RECIPE = Recipe(steps=4, learning_rate=1e-3, warm_up=2, weight_decay=0.05, clip=None, average=0.9)
@@ -53,7 +51,7 @@ def settle(network: Frozen) -> None:
 def trainer(weighting: str, processes: Processes) -> Trainer:
     torch.manual_seed(0)
     weights = {"truth": 0.3, "one": 0.25, "other": 0.45}
-    aim = LossConfig(lambda progress: weights, SKELETON, deviation=0.8, weighting=weighting, consistency=0.1)
+    aim = LossConfig(lambda progress: weights, weighting=weighting)
     network = Frozen(3, 8)
     settle(network)
     training = Trainer(network, RECIPE, aim, RuntimeConfig(processes=processes))
@@ -122,12 +120,11 @@ def two(tmp_path_factory):
 def test_two_processes_give_the_losses_and_gradients_of_one(two, weighting):
     """Sums of some ten thousand products in another order: relative to the largest, a few float32 roundings of 6e-8 each.
 
-    The consistency is half a square of differences of 0.05 between positions of about 3.5, each known to some 1e-6. The biases of
-    the head shift all of a map, of which the softmax knows nothing: their gradients cancel, and 1e-7 is left of the terms.
+    The biases of the head shift all of a map, of which the softmax knows nothing: their gradients cancel, and 1e-7 is left of the
+    terms.
     """
     alone = trainer(weighting, Processes())
     terms = alone.step(batch())
-    assert "consistency" in terms
     assert ("mixture" in terms) == (weighting == "adaptive")
     for each in two:
         assert each[weighting]["terms"] == pytest.approx(terms, rel=2e-6, abs=1e-7)

@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -159,101 +158,6 @@ def test_shifts_of_each_keypoint_are_those_of_one_at_a_time(scale, bins):
             )
             for part, expected in zip(both, alone, strict=True):
                 assert torch.allclose(part[:, k : k + 1], expected, rtol=0, atol=1e-5)
-
-
-def turn(degrees, scale, centre, target_centre):
-    """Affine (2, 3) that turns and scales, and takes one point to another."""
-    angle = np.deg2rad(degrees)
-    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return np.concatenate([linear, (np.array(centre) - linear @ target_centre)[:, None]], axis=1)
-
-
-def warp(maps, affine, wh=WH, bins=False):
-    return distributions.warp_targets(maps, torch.from_numpy(np.stack([affine] * len(maps))), wh, bins)
-
-
-def test_warping_by_nothing_gives_the_input_back():
-    maps = torch.rand(2, 3, 9, 7)
-    (same,) = warp(maps, np.array([[1.0, 0, 0], [0, 1.0, 0]]), (7, 9))
-    assert torch.allclose(same, maps, rtol=0, atol=1e-5)
-
-
-BETWEEN_HALF_PIXELS = 2 * 0.5**2 / 8 / 1.5**2
-"""Of its peak, how far a Gaussian of sigma 1.5 is from straight lines between half pixels: curvature x step^2 / 8 on both axes."""
-
-
-@pytest.mark.parametrize("scale", [0.5, 0.85, 1.15, 1.7])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_warping_without_a_turn_is_resampling(scale, sign):
-    maps = gaussians([(20.3, 30.6), (22.0, 33.5), (24.9, 31.1)], 1.5)
-    affine = np.array([[sign * scale, 0, 23.0 - 23.4 * sign * scale], [0, scale, 31.0 - 31.8 * scale]])
-    (expected,) = resample((maps,), (sign * scale, scale), tuple(affine[:, 2]))
-    (found,) = warp(maps, affine)
-    assert float((found - expected).abs().max() / expected.max()) < BETWEEN_HALF_PIXELS
-
-
-@pytest.mark.parametrize("degrees", [0.0, 30.0, -80.0, 180.0])
-def test_warped_maps_are_opencvs(degrees):
-    """cv2.warpAffine, cubic; it rounds places to 1 / 32 of a pixel, which is 1 / 64 x the steepest slope, 0.6 / 1.5."""
-    (maps,) = gaussians([(20.3, 30.6)], 1.5)
-    affine = turn(degrees, 1.0, (22.6, 30.1), (24.0, 32.0))
-    (found,) = warp(maps[None], affine)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    expected = cv2.warpAffine(maps[0].numpy(), affine, WH, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    away = np.abs(found[0, 0].numpy() - expected).max() / expected.max()
-    assert away < BETWEEN_HALF_PIXELS + 2 * 0.4 / 64
-
-
-@pytest.mark.parametrize("degrees", [10.0, -45.0, 170.0])
-@pytest.mark.parametrize("scale", [0.5, 0.9, 1.3, 2.0])
-def test_warped_peaks_follow_the_affine(scale, degrees):
-    """To 0.1 of a source pixel: lines between half pixels move a parabola by a few hundredths."""
-    random = np.random.default_rng(0)
-    points = np.array([24.0, 32.0]) + random.uniform(-4, 4, (40, 2))
-    affine = turn(degrees, scale, (24.0, 32.0), (23.3, 31.6))
-    (maps,) = warp(gaussians(points.tolist(), 2.0), affine)
-    decoded, _ = decode_heatmaps(maps.numpy(), "newton")
-    assert np.abs(decoded[:, 0] @ affine[:, :2].T + affine[:, 2] - points).max() < 0.1
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 1.6])
-def test_a_warped_frame_is_a_part_of_a_larger_one(scale):
-    """Also along its borders, where what lies outside still counts; a spline that begins elsewhere differs by a millionth."""
-    maps = torch.rand(1, 2, 64, 48)
-    (part,) = warp(maps, turn(30.0, scale, (24.0, 32.0), (8.0, 10.0)), (17, 21))
-    (whole,) = warp(maps, turn(30.0, scale, (24.0, 32.0), (38.0, 40.0)), (77, 81))
-    assert torch.allclose(part, whole[:, :, 30:51, 30:47], rtol=0, atol=1e-3)
-
-
-def test_warped_maps_become_bins():
-    """Eight bins a pixel: the largest is half a bin off by the grid, and 0.1 pixel as the maps' peaks."""
-    random = np.random.default_rng(0)
-    points = np.array([24.0, 32.0]) + random.uniform(-4, 4, (40, 2))
-    affine = turn(60.0, 1 / 8, (24.0, 32.0), (190.0, 260.0))
-    x, y = warp(gaussians(points.tolist(), 2.0), affine, (384, 512), bins=True)
-    found = np.stack([part[:, 0].argmax(dim=1).numpy() for part in (x, y)], axis=1)
-    expected = (points - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
-    assert np.abs(found - expected).max() < 0.5 + 0.1 * 8
-
-
-def test_nothing_comes_from_outside_a_warped_source():
-    maps = torch.ones(1, 1, 9, 7)
-    (found,) = warp(maps, turn(45.0, 1.0, (3.0, 4.0), (20.0, 20.0)), (41, 41))
-    inside = found[0, 0] > 1e-3
-    assert inside[20, 20]
-    # Half a diagonal, the root of 3^2 + 4^2 between the outermost centres, and a pixel's fall to zero.
-    rows, columns = np.nonzero(inside.numpy())
-    assert np.hypot(rows - 20, columns - 20).max() <= 5 + 2
-
-
-def test_shifts_of_each_keypoint_are_warped_alike():
-    maps = gaussians([(20.3, 30.6), (22.0, 33.5)], 1.5).reshape(1, 2, 64, 48)
-    affines = np.stack([turn(20.0, 0.9, (22.6, 30.1), (24.0, 32.0))] * 2)
-    affines[1, :, 2] += [2.5, -1.25]
-    (both,) = distributions.warp_targets(maps, torch.from_numpy(affines[None]), WH, bins=False)
-    for k in range(2):
-        (alone,) = warp(maps[:, k : k + 1], affines[k])
-        assert torch.allclose(both[:, k : k + 1], alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 0.8, 1.3])

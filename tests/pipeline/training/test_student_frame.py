@@ -19,7 +19,7 @@ from pipeline.targets.block import TargetBlock
 from pipeline.targets.quantise import BIN_AXES, MAP_AXES
 from pipeline.training.batch import LoadedBatch, network_input
 from pipeline.training.resample import gaussians, normalised_targets
-from pipeline.training.student_frame import can_warp, channels_for, labels_in_student_frame, targets_in_student_frame
+from pipeline.training.student_frame import channels_for, labels_in_student_frame, targets_in_student_frame
 from tests.pipeline.examples import spec
 
 CPU = torch.device("cpu")
@@ -542,63 +542,6 @@ def test_sharpened_targets_are_those_of_a_sharper_teacher(jitter, limit):
     assert float((found.target[0] - expected).abs().sum(dim=(2, 3)).max() / 2) < limit
 
 
-def turned_away(batch: LoadedBatch, teacher: NetworkSpec, wh: tuple[int, int], points: np.ndarray) -> TargetBlock:
-    """Return the targets of a teacher that was run on the same regions upright, where `batch` shows them rotated."""
-    return taught(teacher, wh, points, regions=replace(REGIONS, rotation=np.zeros(4)))
-
-
-WARPED = 0.1
-"""Teacher's pixels per axis: lines between half pixels, and the store's levels, POSITION."""
-
-
-@pytest.mark.parametrize("jitter", [STILL, MOVED, FLIPPED, ALL])
-@pytest.mark.parametrize("student_name", STUDENTS)
-@pytest.mark.parametrize("teacher_name", TEACHERS)
-def test_warped_maps_show_the_keypoint_where_the_teacher_saw_it(teacher_name, student_name, jitter):
-    teacher, wh = TEACHERS[teacher_name]
-    student, student_wh = STUDENTS[student_name]
-    points = image_points(teacher.skeleton, within=0.35)
-    batch = loaded(student, jitter, image_points(student.skeleton))
-    block = turned_away(batch, teacher, wh, points)
-    found = targets_in_student_frame(batch, block, teacher.skeleton, student, student_wh, 0.05, 1.0, CPU, warped=True)
-    channels = channels_for(UNION, teacher.skeleton, batch.flipped)
-    known = channels >= 0
-    assert torch.equal(found.valid, torch.from_numpy(known))
-    for part in found.target:
-        assert np.allclose(part.flatten(2).sum(dim=2)[found.valid], 1, atol=1e-5)
-    there = apply(batch.input_from_image, np.take_along_axis(points, channels.clip(0)[..., None], axis=1))
-    back = compose(batch.input_from_image, image_from_student(batch, student, student_wh))
-    decoded = decode_keypoints(tuple(part.numpy() for part in found.target), back, student)
-    teacher_pixel = 1 / np.abs(np.linalg.det(inverse(block.image_from_target[:, 0])[:, :, :2])) ** 0.5
-    teacher_pixel *= np.abs(np.linalg.det(batch.input_from_image[:, :, :2])) ** 0.5
-    student_pixel = np.abs(np.linalg.det(back[:, :, :2])) ** 0.5
-    allowed = WARPED * teacher_pixel + (0.5 if student.kind == "simcc" else 0.0) * student_pixel
-    assert (np.abs(decoded - there).max(axis=2)[known] <= np.broadcast_to(allowed[:, None], known.shape)[known]).all()
-
-
-def test_peaks_outside_the_students_frame_are_not_valid_when_warped():
-    """The student's region turned by 90 degrees: what was far above its centre is now beside it, outside a narrow frame."""
-    student = spec(padding=1.0)
-    upright = Regions(np.full((4, 2), 100.0), np.tile([72.0, 96.0], (4, 1)), np.zeros(4))
-    turned = replace(upright, rotation=np.full(4, 90.0))
-    points = np.full((4, 17, 2), 100.0)
-    points[:, 0] += [0, -40.0]  # outside: 36 to either side
-    points[:, 1] += [0, -30.0]
-    points[:, 2] += [34.0, 0]
-    batch = replace(loaded(student, STILL, points), input_from_image=student.input_from_image(turned))
-    block = taught(student, WH, points, regions=upright)
-    found = targets_in_student_frame(batch, block, COCO17, student, WH, 0.05, 1.0, CPU, warped=True)
-    assert found.valid[:, :4].tolist() == [[False, True, True, True]] * 4
-
-
-def test_bins_are_not_warped():
-    teacher, wh = TEACHERS_IN_BINS["bins"]
-    batch, _, block, _ = replayed(teacher, wh, STUDENT, STILL, sigma=5.66)
-    assert not can_warp(block)
-    with pytest.raises(ValueError, match="bins cannot be rotated"):
-        targets_in_student_frame(batch, block, COCO17, STUDENT, WH, 0.05, 1.0, CPU, warped=True)
-
-
 def off_by(skeleton: Skeleton) -> np.ndarray:
     """Return a random mistake (B, K, 2) for each person and keypoint, up to 6 image pixels."""
     return np.random.default_rng(5).uniform(-6, 6, (4, len(skeleton), 2))
@@ -630,18 +573,6 @@ def test_a_corrected_teacher_agrees_with_the_labels(teacher_name, student_name, 
     of_teacher, of_student = (TO_BINS if student.kind == "simcc" else TO_MAPS)[teacher.kind]
     allowed = np.broadcast_to(of_teacher * teacher_pixel + of_student * student_pixel, away.shape)
     assert (np.abs(decoded - there)[known] <= allowed[known]).all()
-
-
-@pytest.mark.parametrize("flipped", [False, True])
-def test_a_corrected_teacher_is_warped_alike(flipped):
-    points, mistake = image_points(UNION, within=0.3), off_by(UNION)
-    batch = loaded(STUDENT, replace(MOVED, flipped=flipped), points)
-    block = turned_away(batch, STUDENT, WH, points + mistake)
-    found = targets_in_student_frame(batch, block, UNION, STUDENT, WH, 0.05, 1.0, CPU, warped=True, correction=-mistake)
-    (truth,) = labels_in_student_frame(batch, STUDENT, WH, 1.5, CPU).target
-    assert found.valid.all()
-    # Student pixels are 0.87 of the teacher's.
-    assert np.abs(means(found.target) - means((truth,))).max() < POSITION * 2**0.5 / 0.87
 
 
 def test_a_correction_can_bring_a_peak_into_the_frame_or_out_of_it():

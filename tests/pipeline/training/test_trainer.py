@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from pipeline.common.errors import UserError
-from pipeline.pose.skeletons import Skeleton
 from pipeline.training.losses import Supervision
 from pipeline.training.optimizer import Recipe
 from pipeline.training.resample import gaussians, normalised_targets
@@ -15,7 +14,7 @@ from pipeline.training.trainer import LossConfig, RuntimeConfig, Trainer, Traini
 
 RECIPE = Recipe(steps=60, learning_rate=0.01, warm_up=12, weight_decay=0.05, clip=5.0, average=0.9)
 WEIGHTS = {"truth": 0.6, "tiny": 0.4}
-LOSS = LossConfig(lambda progress: WEIGHTS, Skeleton("corner", ("nose", "left_eye", "right_eye")), deviation=0.8)
+LOSS = LossConfig(lambda progress: WEIGHTS)
 K = 3
 
 

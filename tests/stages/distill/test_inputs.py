@@ -1,4 +1,4 @@
-"""The inputs of a student's training: its views, labels and targets, stored, warped or from a teacher that runs on every crop."""
+"""The inputs of a student's training: its views, labels and targets, stored or from a teacher that runs on every crop."""
 
 import dataclasses
 from pathlib import Path
@@ -58,20 +58,6 @@ def test_an_online_teacher_is_run_on_fresh_regions_with_their_jitter(taught):
     target = np.array([(w - 1) / 2, (h - 1) / 2])
     theirs = block.image_from_target[:, 0, :, :2] @ target + block.image_from_target[:, 0, :, 2]
     assert np.allclose(image, theirs, atol=1e-6)
-
-
-def test_warped_targets_are_those_of_view_0_in_fresh_views(taught):
-    inputs = build_inputs(project_of(student_params()), "both", dataclasses.replace(BOTH, views="warped"), 0, "cpu")
-    assert inputs.warped and inputs.fresh_rotation is not None
-    assert inputs.sources[0].views.kinds == ("plain",)
-    batch = Loader(inputs.sources, inputs.spec, 8, dataclasses.replace(STILL, fresh_rotation=30.0), 0, 1e7).load(0)
-    people = load_people("coco", "train")
-    store = open_target_store(
-        project_of(student_params()), "tiny", "coco", "train", people, load_views("coco", "train", people)
-    )
-    stored = store.read(slice(0, len(people)), 0)
-    rows = [int(np.flatnonzero(stored.person == person)[0]) for person in batch.targets["tiny"].person]
-    assert np.array_equal(batch.targets["tiny"].levels["heatmaps"], stored.levels["heatmaps"][rows])
 
 
 def test_the_first_views_only(taught):

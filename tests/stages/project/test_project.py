@@ -139,6 +139,24 @@ def test_a_key_of_an_earlier_version_is_refused_with_its_new_name(section, cls, 
     assert message == f"params.yaml: {section}: unknown key `{old}`: it is called `{new}`"
 
 
+@pytest.mark.parametrize("section", ["students", "baselines"])
+def test_views_that_were_removed_are_refused_with_those_to_use_instead(section):
+    project = project_of({section: {"one": {"datasets": ["coco"], "views": "warped"}}})
+    assert refusal(lambda: project.students) == (
+        f"params.yaml: {section}.one.views: `warped` was removed, as docs/training.md explains: use `replayed`"
+    )
+
+
+def test_a_setting_that_was_removed_is_refused():
+    message = "params.yaml: {}: `consistency` was removed, as docs/training.md explains: leave it out"
+    project = project_of({"distill": {"consistency": 0.05}})
+    assert refusal(project.section, "distill", DistillSettings) == message.format("distill")
+    change = {"consistency": 0.0}
+    assert refusal(
+        project_of({}).section, "distill", DistillSettings, change, "students.one.distill"
+    ) == message.format("students.one.distill")
+
+
 def test_an_absent_or_empty_section_means_the_defaults():
     for section in ({}, {"report": None}, {"report": {}}):
         assert project_of(section).section("report", Example) == Example(0.5, 3, "one", [])

@@ -27,6 +27,12 @@ def test_a_record_of_an_earlier_version_is_read(record):
     assert recorded_config("one") == StudentConfig(["coco"], label_drop=0.5, label_noise=0.1)
 
 
+def test_a_record_with_what_was_removed_is_read(record):
+    record({"arm": {"datasets": ["coco"], "views": "warped", "distill": {"consistency": 0.05}, "consistency": 0.0}})
+    read = recorded_config("one")
+    assert (read.datasets, read.views) == (["coco"], "replayed")
+
+
 def test_a_student_without_a_record(record):
     record({})
     assert recorded_config("one") is None
