@@ -17,7 +17,7 @@ def record(tmp_path, monkeypatch):
 
 
 def test_a_record_is_read_as_it_was_written(record):
-    written = StudentConfig(["coco"], ["tiny"], "replayed", 2, 0.5, 0.1, {"width": 8})
+    written = StudentConfig(["coco"], ["tiny"], "replayed", 2, 0.5, 0.1, 2.0, {"width": 8})
     record({"arm": vars(written)})
     assert recorded_config("one") == written
 
