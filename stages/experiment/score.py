@@ -67,7 +67,7 @@ def _scores(project: Project, name: str, seed: int, device: Device, tested: bool
     """Return `validation` scores by dataset and on average; where `tested`, also `test` scores, their average and `lacking`."""
     datasets = project.datasets
     model = student_in_folder(run_folder(name, seed), device, flip=False)
-    trained = {name: dataset for name, dataset in project.trained_datasets.items() if dataset.labelled}
+    trained = {name: dataset for name, dataset in project.trained_datasets.items() if dataset.labels_train}
     validation = {name: _accuracy(model, dataset, load_people(name, VALIDATION)) for name, dataset in trained.items()}
     document: dict[str, Any] = {"validation": validation | {"average": float(np.mean(list(validation.values())))}}
     if not tested:
@@ -81,9 +81,9 @@ def _scores(project: Project, name: str, seed: int, device: Device, tested: bool
         truth = load_people(name, TEST)
         poses = poses_in_boxes(model, truth, dataset.images(TEST), int)
         no_resamples = draw_resamples(truth.image_id, 0, [0])
-        scores = scores_of_model(dataset.score, bool(dataset.train), truth, poses, project.skeleton, no_resamples)
+        scores = scores_of_model(dataset.score, dataset.labels_train, truth, poses, project.skeleton, no_resamples)
         test[name] = {key: score.value for key, score in scores.scores.items()}
-        if dataset.train:
+        if dataset.labels_train:
             averaged.append(accuracy(dataset.score, truth, poses)[1])
         else:
             lacking |= {f"{name}: not in {other}": value for other, value in _lacking(scores, trained).items()}
