@@ -48,6 +48,8 @@ def run(
     dataset = project.dataset(name)
     if dataset.train is None:
         raise UserError(f"params.yaml: teachers.{teacher}.dataset: {name} has no `train` part to learn from")
+    if dataset.labelled and not dataset.labels_train:
+        raise UserError(f"params.yaml: teachers.{teacher}.dataset: {name} trains without its labels (`labels: false`)")
     if spec.skeleton != dataset.skeleton:
         raise UserError(
             f"params.yaml: teachers.{teacher}.skeleton: expected {dataset.skeleton.name}, "

@@ -147,8 +147,10 @@ def _annotation_file(settings: DatasetSettings, split: str) -> Path:
 
 
 def _source_annotations(settings: DatasetSettings, annotations: Path, people: People) -> SourceAnnotations:
+    if not len(people.skeleton):
+        return default_annotations(people)
     if settings.format in ("coco", "aic", "crowdpose", "halpe"):
-        return coco_annotations(annotations, people)
+        return coco_annotations(annotations, people, settings.people_categories)
     if settings.format == "mpii-release":
         return mpii_release_annotations(annotations, people)
     return default_annotations(people)

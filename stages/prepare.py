@@ -1,9 +1,9 @@
 """Stage `prepare`: from annotation files to tables of people, views and images, one of each per dataset and split."""
 
-import dataclasses
 import functools
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,9 @@ from pipeline.people.image_manifest import build_image_manifest, write_image_man
 from pipeline.people.images import image_size, is_turned_by_exif, safe_path
 from pipeline.people.people import People
 from pipeline.people.plausibility import refuse_implausible
-from pipeline.people.split import split_by_image
 from pipeline.people.table import write_people
 from pipeline.people.views import draw_views, write_views
+from pipeline.pose.own_skeletons import guessed_sigmas_note
 from stages.project.datasets import (
     PEOPLE_FOLDER,
     TEST,
@@ -41,12 +41,11 @@ from stages.project.project import Project
 READERS: dict[str, Callable[[Path, Callable[[str], None]], People]] = {
     "aic": read_aic,
     "aic-release": lambda path, warn: read_aic_release(path),
-    "coco": lambda path, warn: read_coco(path, warn=warn),
     "crowdpose": read_crowdpose,
     "halpe": read_halpe,
     "mpii-release": lambda path, warn: read_mpii_release(path),
 }
-"""Readers of the formats that are one file. They call the second argument with a line for what they replace."""
+"""Readers of the formats that are one file and have one skeleton. They call the second argument with a line for what they replace."""
 
 
 def run(project: Project, dataset: str | None = None, log: Callable[[str], None] = print) -> None:
@@ -62,7 +61,10 @@ def read_annotation_file(dataset: DatasetSettings, file: AnnotationFile, log: Ca
     folder = Path(dataset.annotations)
     path = folder / file.file
     if dataset.format == "boxes":
-        return read_boxes(path, folder / file.detections if file.detections else None, file.box_score, log)
+        detections = folder / file.detections if file.detections else None
+        return read_boxes(path, detections, file.box_score, log, dataset.people_categories)
+    if dataset.format == "coco":
+        return read_coco(path, dataset.skeleton, log, dataset.people_categories)
     if dataset.format == "mpii":
         return read_mpii_json(path, folder / file.truth if file.truth else None)
     return READERS[dataset.format](path, log)
@@ -73,12 +75,12 @@ def _prepare(
 ) -> None:
     tables: dict[str, People] = {}
     notes: dict[str, list[str]] = {TRAIN: [], VALIDATION: [], TEST: []}
-    if dataset.train:
-        people = _read(name, dataset, TRAIN, notes[TRAIN].append)
-        train, validation = split_by_image(people, settings.validation, seed)
-        tables[TRAIN], tables[VALIDATION] = people.rows(train), people.rows(validation)
-    if dataset.test:
-        tables[TEST] = _read(name, dataset, TEST, notes[TEST].append)
+    whole: dict[AnnotationFile, People] = {}
+    for split in dataset.splits:
+        file = replace(dataset.annotation_file(split), labels=True, share=None)  # of which several splits can be parts
+        if file not in whole:
+            whole[file] = _read(name, dataset, split, notes[split].append)
+        tables[split] = dataset.people_of(split, whole[file], settings.validation, seed)
     if not tables:
         raise UserError(f"params.yaml: datasets.{name}: expected a `train` or a `test` part, found neither")
     for split, people in tables.items():
@@ -176,7 +178,7 @@ def _with_sizes(people: People, folder: Path, name: str) -> People:
         for n in unknown:
             sizes[n] = image_size(safe_path(folder, names[n]))
             bar.update(1)
-    return dataclasses.replace(people, image_wh=sizes[where])
+    return replace(people, image_wh=sizes[where])
 
 
 def _report(
@@ -192,14 +194,18 @@ def _report(
         for note in notes[split]:
             log(note)
         if not people.use.all():
-            log(f"{name} {split}: not in use are {_why_not_in_use(people, dataset.labelled)}")
-    if not dataset.labelled:
+            log(f"{name} {split}: not in use are {_why_not_in_use(people, len(people.skeleton) > 0)}")
+    if dataset.train and not dataset.labels_train:
         log(f"{name}: boxes without labels: students learn from teachers only")
+    labelled = {split: people for split, people in tables.items() if len(people.skeleton)}
+    if not labelled:
         return
-    log(f"{name}: labelled keypoints of people in use ({', '.join(tables)})")
+    if dataset.score == "ap" and (guess := guessed_sigmas_note(dataset.skeleton)):
+        log(f"{name}: {guess}")
+    log(f"{name}: labelled keypoints of people in use ({', '.join(labelled)})")
     width = max(map(len, dataset.skeleton.keypoints))
     for k, keypoint in enumerate(dataset.skeleton.keypoints):
-        counts = " ".join(f"{int(people.labelled[people.use, k].sum()):>8}" for people in tables.values())
+        counts = " ".join(f"{int(people.labelled[people.use, k].sum()):>8}" for people in labelled.values())
         log(f"  {keypoint:<{width}} {counts}")
 
 

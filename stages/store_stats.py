@@ -20,6 +20,7 @@ from cache.targets import TargetStore, open_targets
 from pipeline.common.errors import UserError, one_line
 from pipeline.common.progress import progress
 from pipeline.people.people import People
+from pipeline.pose.own_skeletons import skeleton_from
 from pipeline.pose.skeletons import Skeleton
 from pipeline.pose.spec import NetworkSpec, parse_spec
 from stages.project.datasets import load_people
@@ -146,7 +147,8 @@ def _open(path: Path | Remote, people: People) -> TargetStore:
 
 
 def _spec_of(store: TargetStore) -> NetworkSpec:
-    return parse_spec(store.fingerprint["spec"], f"{store.path}: spec")
+    values, where = store.fingerprint["spec"], f"{store.path}: spec"
+    return parse_spec(values, where, skeleton_from(values["skeleton"], store.fingerprint["keypoints"], where))
 
 
 def _sums(

@@ -1,6 +1,5 @@
 """Readers of COCO's JSON format: keypoint annotations, of COCO and other datasets, and detections. No image is read, nothing scored."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pipeline.common.files import FilePath
 from pipeline.people.people import People
 from pipeline.people.plausibility import AREA_SHARE, usable_areas
 from pipeline.people.validation import Phrase, entries, fail, field, file_name, number, numbers, read_json, whole_number
-from pipeline.pose.skeletons import ALIASES, COCO17, Skeleton
+from pipeline.pose.skeletons import COCO17, Skeleton
 
 PERSON_CATEGORY = 1
 """COCO's category id of people, which files have that are written here. Other files state theirs."""
@@ -46,21 +45,23 @@ class Listing:
     persons: frozenset[int]
     """Category ids of people."""
     keypoints: tuple[str, ...] = ()
-    """Names of keypoints in the file's order, as they are written here; () if the file lists none."""
+    """Names of keypoints in the file's order, as it spells them; () if the file lists none."""
 
 
-def read_coco(path: FilePath, skeleton: Skeleton = COCO17, warn: Warn = lambda line: None) -> People:
+def read_coco(
+    path: FilePath, skeleton: Skeleton = COCO17, warn: Warn = lambda line: None, people: Collection[str] = ()
+) -> People:
     """Read every person annotation of a COCO keypoints file, in the file's order (cocodataset.org, data format).
 
-    Persons are the categories named `person`, or the only category there is. If the category lists its keypoints, they are
-    matched by name, in any order, with the spellings of AIC and CrowdPose too. `keypoints` are x, y, v triplets in 0-based
+    Persons are the categories whose names `people` has; without it those named `person`, or the only category there is. If the
+    category lists its keypoints, they are matched by name, in any order (`Skeleton.named`). `keypoints` are x, y, v triplets in 0-based
     pixels, v > 0 = labelled, as v may be a confidence. An annotation without `iscrowd` is no crowd; one without `area`, or with one
     that cannot be meant (`usable_areas`), of which `warn` gets a line, has AREA_SHARE x its box's.
     `use`: no crowd, a positive box, a labelled keypoint; if the whole file labels none, every such box.
     UserError on anything malformed.
     """
     document = read_json(path)
-    orders = person_categories(document, path, skeleton)
+    orders = person_categories(document, path, skeleton, people)
     return people_from_coco(document, path, skeleton, orders, allowed=(len(skeleton),), warn=warn)
 
 
@@ -147,15 +148,13 @@ def people_from_coco(
     )
 
 
-def read_listing(path: FilePath) -> Listing:
-    """Read the images of a COCO file and its categories of people; UserError on anything malformed."""
+def read_listing(path: FilePath, people: Collection[str] = ()) -> Listing:
+    """Read the images of a COCO file and its categories of people, as in `read_coco`; UserError on anything malformed."""
     document = read_json(path)
-    persons = person_categories(document, path, None)
+    persons = person_categories(document, path, None, people)
     lists = [category.get("keypoints") for category in document["categories"] if category["id"] in persons]
     names = next((value for value in lists if isinstance(value, list) and value), [])
-    return Listing(
-        images_by_id(document, path), frozenset(persons), tuple(plain_keypoint_name(str(name)) for name in names)
-    )
+    return Listing(images_by_id(document, path), frozenset(persons), tuple(map(str, names)))
 
 
 def read_triplets(value: Any, where: tuple[object, ...], allowed: Sequence[int]) -> np.ndarray | None:
@@ -228,18 +227,24 @@ def counted(categories: Sequence[int]) -> str:
     return ", ".join(f"{count} of category {key}" for key, count in sorted(Counter(categories).items())[:8])
 
 
-def person_categories(document: Any, path: FilePath, skeleton: Skeleton | None) -> dict[int, list[int]]:
-    """Return the ids of person categories, each with the position in the file of every keypoint of `skeleton` ([] if None)."""
+def person_categories(
+    document: Any, path: FilePath, skeleton: Skeleton | None, people: Collection[str] = ()
+) -> dict[int, list[int]]:
+    """Return the ids of person categories, each with the position in the file of every keypoint of `skeleton` ([] if None).
+
+    They are those whose names `people` has; without it those named `person`, or the only category there is.
+    """
     categories = entries(document, "categories", str(path))
     persons: dict[int, list[int]] = {}
     for row, category in enumerate(categories):
         where = (path, "categories", row)
         key = whole_number(field(category, "id", where), where, "`id`")
-        if category.get("name") == "person" or len(categories) == 1:
+        named = category.get("name") in (people or ("person",))
+        if named or (len(categories) == 1 and not people):
             persons[key] = keypoint_order(category.get("keypoints"), where, skeleton) if skeleton else []
     if not persons:
         names = [category.get("name") for category in categories]
-        fail(str(path), "a category named `person`", names)
+        fail(str(path), f"a category named {' or '.join(f'`{name}`' for name in people or ('person',))}", names)
     return persons
 
 
@@ -254,19 +259,11 @@ def keypoint_order(names: Any, where: tuple[object, ...], skeleton: Skeleton, al
         fail(where, "`keypoints` to be a list of names", names)
     if len(names) not in (allowed or [len(skeleton)]):
         fail(where, f"the {len(skeleton)} keypoints of {skeleton.name}", Phrase(f"{len(names)}"))
-    plain = [plain_keypoint_name(name) for name in names]
-    plain = [name if name in skeleton.keypoints else ALIASES.get(name, name) for name in plain]
+    plain = [skeleton.named(name) for name in names]
     for keypoint in skeleton.keypoints:
         if plain.count(keypoint) != 1:
             fail(where, f"`{keypoint}` once among the keypoints, as {skeleton.name} has it", names)
     return [plain.index(keypoint) for keypoint in skeleton.keypoints]
-
-
-def plain_keypoint_name(name: str) -> str:
-    """Return a keypoint's name as it is written here, `left_big_toe`, of `Left Big-Toe`, `leftBigToe`, `LBigToe` or `l_big_toe`."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub(r"^([LR])(?=[A-Z][a-z])", r"\1_", name.strip()))
-    plain = re.sub(r"[\s\-_]+", "_", words).lower()
-    return re.sub(r"^([lr])_", lambda side: {"l": "left_", "r": "right_"}[side[1]], plain)
 
 
 def read_detections(

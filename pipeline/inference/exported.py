@@ -8,7 +8,7 @@ import onnx
 from pipeline.common.errors import UserError
 from pipeline.inference.session import Teacher, open_teacher
 from pipeline.pose.options import Device
-from pipeline.pose.skeletons import Skeleton
+from pipeline.pose.own_skeletons import skeleton_from
 from pipeline.pose.spec import METADATA_KEY, NetworkSpec, parse_spec
 
 EXPORT_HINT = "`pipeline export` writes such a file"
@@ -41,7 +41,7 @@ def exported_spec(path: Path) -> NetworkSpec:
         or len(set(map(str, names))) < len(names)
     ):
         raise UserError(f"{path}: expected a spec and different names of keypoints in its metadata: export it again")
-    skeleton = Skeleton(str(values.get("skeleton")), tuple(map(str, names)))
+    skeleton = skeleton_from(values.get("skeleton"), tuple(map(str, names)), f"{path}: spec.skeleton")
     return parse_spec(values, f"{path}: spec", skeleton)
 
 

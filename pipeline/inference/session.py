@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from pipeline.common.errors import UserError, one_line
+from pipeline.common.errors import UserError, one_line, short_repr
 from pipeline.inference.devices import PROVIDERS, OpenSession, open_session
 from pipeline.inference.onnx_file import half_precision, onnx_digest, place_to_open
 from pipeline.pose.flip_averaging import Forward, with_flip_averaging
@@ -224,6 +224,8 @@ def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.In
         inside, declared = dict(json.loads(carried)), spec_values(spec)
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
+    for values in (inside, declared):  # limbs, sigmas and aliases of a skeleton do not touch the network
+        values["skeleton"] = _name_and_mirror(values.get("skeleton"))
     for key in (*SPEC_KEYS, "factor"):
         if inside.get(key) != declared.get(key):
             or_import = f", or import it again with --{key}" if key in ("color", "padding", "affine") else ""
@@ -231,3 +233,16 @@ def _refuse_other_spec(name: str, path: Path, spec: NetworkSpec, session: ort.In
                 f"{path}: was made for {key} {inside.get(key)!r}, teachers.{name}.{key} says {declared.get(key)!r}: "
                 f"correct params.yaml{or_import}"
             )
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "keypoints")
+    if text is not None and text != json.dumps(list(spec.skeleton.keypoints)):
+        raise UserError(
+            f"{path}: was made for other keypoints, or another order, than {spec.skeleton.name} has, {short_repr(text)}: "
+            "correct params.yaml, or make the file again"
+        )
+
+
+def _name_and_mirror(skeleton: object) -> object:
+    """Return the name of the skeleton in a spec, with its mirror partners where it states them."""
+    if not isinstance(skeleton, dict) or not skeleton.get("mirror"):
+        return skeleton.get("name") if isinstance(skeleton, dict) else skeleton
+    return [skeleton.get("name"), skeleton["mirror"]]

@@ -1,6 +1,6 @@
 """Reads what the people table leaves out of an annotation file: which labelled keypoints are hidden, a COCO file's other fields."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,15 +40,19 @@ def default_annotations(people: People) -> SourceAnnotations:
     return SourceAnnotations(VISIBLE * people.labelled.astype(np.int64), [{}] * len(people))
 
 
-def coco_annotations(path: FilePath, people: People) -> SourceAnnotations:
+def coco_annotations(path: FilePath, people: People, categories: Collection[str] = ()) -> SourceAnnotations:
     """Read the further fields of a COCO file, or of Halpe's where that is the people's skeleton.
+
+    `categories` are the names of the categories of people, as in `read_coco`.
 
     UserError where the file's people differ from those of the table in any number.
     """
     document = read_json(path)
     count = len(people.skeleton)
     is_halpe = people.skeleton == HALPE26
-    orders = halpe_orders(document, path) if is_halpe else person_categories(document, path, people.skeleton)
+    orders = (
+        halpe_orders(document, path) if is_halpe else person_categories(document, path, people.skeleton, categories)
+    )
     read = people_from_coco(document, path, people.skeleton, orders, (FULL_BODY, count) if is_halpe else (count,))
     at = {person: row for row, person in enumerate(read.person.tolist())}
     rows = np.array([at.get(person, -1) for person in people.person.tolist()], np.int64)

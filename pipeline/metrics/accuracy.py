@@ -1,19 +1,20 @@
-"""Scores of a dataset by name: by AP, by PCKh, and by AP on a skeleton that no student was trained on."""
+"""Scores of a dataset by name: by AP, by PCKh or by PCK of the torso; also on a skeleton that no student was trained on."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from pipeline.metrics.ap_resampled import average_precision
-from pipeline.metrics.bootstrap import Resamples, Score
+from pipeline.metrics.bootstrap import Resamples, Score, draw_resamples
 from pipeline.metrics.coco_ap import METRIC_NAMES, keypoint_ap, keypoint_evaluation
 from pipeline.metrics.pck import error_score, pck_score
 from pipeline.metrics.pckh import correct_keypoints_of_people, pckh_of_people, pckh_scores
 from pipeline.metrics.score_names import SCORE_NAMES, WEIGHTED_SUFFIX
+from pipeline.metrics.torso_pck import TORSO_THRESHOLD, torso_pck_score
 from pipeline.people.people import People
 from pipeline.people.poses import Poses
 from pipeline.pose.options import ScoreKind
-from pipeline.pose.skeletons import COCO17, Skeleton
+from pipeline.pose.skeletons import COCO17, SIGMAS, Skeleton
 
 PCKH_THRESHOLDS = (0.5, 0.1)
 """Distances in head sizes up to which a keypoint is correct."""
@@ -23,6 +24,9 @@ def accuracy(kind: ScoreKind, truth: People, poses: Poses) -> tuple[str, float]:
     """Return name and value, 0 to 100, of the score of that kind."""
     if kind == "ap":
         return SCORE_NAMES["ap"], 100 * keypoint_ap(truth, poses)["AP"]
+    if kind == "pck":
+        no_resamples = draw_resamples(truth.image_id, 0, [0])
+        return SCORE_NAMES["pck"], torso_pck_score(truth, poses, no_resamples).value
     return SCORE_NAMES["pckh"], pckh_of_people(truth, poses).mean
 
 
@@ -34,9 +38,14 @@ def resampled_scores(
     `trained_on` tells whether students learn from the dataset. Of other datasets only the keypoints count that they share with
     `student`, the unified skeleton. NME is in percent of the longer box side.
     """
+    shared = tuple(k for k in truth.skeleton.keypoints if k in student.keypoints)
+    has_all = trained_on or len(shared) == len(truth.skeleton)
     if kind == "pckh":
         scores = pckh_by_threshold(truth, poses, resamples)
-    elif trained_on or set(truth.skeleton.keypoints) <= set(student.keypoints):
+    elif kind == "pck":
+        name = SCORE_NAMES["pck"] if has_all else f"PCK-{len(shared)}@{TORSO_THRESHOLD} torso"
+        scores = {name: torso_pck_score(truth, poses, resamples, None if has_all else shared)}
+    elif has_all:
         scores = ap_scores(truth, poses, resamples)
     else:
         scores = ap_of_shared_keypoints(truth, poses, student, resamples)
@@ -80,10 +89,16 @@ def ap_of_shared_keypoints(truth: People, poses: Poses, student: Skeleton, resam
         neck = truth.skeleton.index("upper_neck")
         as_neck = replace(
             truth,
-            skeleton=Skeleton("thorax read as neck", (*truth.skeleton.keypoints, "thorax")),
+            skeleton=_with_thorax(truth.skeleton),
             keypoints=np.concatenate([truth.keypoints, truth.keypoints[:, neck : neck + 1]], axis=1),
             labelled=np.concatenate([truth.labelled, truth.labelled[:, neck : neck + 1]], axis=1),
         )
         with_thorax = ap_scores(as_neck, poses, resamples, (*shared, "thorax"))
         scores[f"AP-{len(shared) + 1} (thorax as neck)"] = with_thorax["AP"]
     return scores
+
+
+def _with_thorax(skeleton: Skeleton) -> Skeleton:
+    """Return the skeleton with a thorax, whose sigma is that of SIGMAS, at its end."""
+    own = (*skeleton.own_sigmas, SIGMAS["thorax"]) if skeleton.own_sigmas else ()
+    return replace(skeleton, name="thorax read as neck", keypoints=(*skeleton.keypoints, "thorax"), own_sigmas=own)

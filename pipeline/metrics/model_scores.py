@@ -10,7 +10,8 @@ from pipeline.metrics.accuracy import PCKH_THRESHOLDS, ap_scores, resampled_scor
 from pipeline.metrics.bootstrap import Resamples, Score, draw_resamples
 from pipeline.metrics.pck import keypoint_errors, pck
 from pipeline.metrics.pckh import Pckh, pckh_of_people
-from pipeline.metrics.score_names import AP_ON_DETECTIONS
+from pipeline.metrics.score_names import AP_ON_DETECTIONS, SCORE_NAMES
+from pipeline.metrics.torso_pck import torso_pck
 from pipeline.people.people import People
 from pipeline.people.poses import Poses
 from pipeline.pose.options import ScoreKind
@@ -25,7 +26,8 @@ class ModelScores:
     """Scores by name, 0 to 100."""
     keypoints: dict[str, list[Any]] = field(default_factory=dict)
     """Columns of equal length, a value per keypoint: `keypoint` (the name), `labelled` (how often it is), `error` (its NME in percent
-    of the longer box side), `PCK@0.1`, and for datasets scored by PCKh `PCKh@0.5` and `PCKh@0.1`, 0 to 100."""
+    of the longer box side), `PCK@0.1`, and for datasets scored by PCKh `PCKh@0.5` and `PCKh@0.1`, for those scored by PCK
+    `PCK@0.2 torso`, 0 to 100."""
     pckh: dict[float, Pckh] = field(default_factory=dict)
     """PCKh by threshold, for datasets scored by PCKh."""
 
@@ -47,6 +49,8 @@ def scores_of_model(
     }
     for threshold, pckh in by_threshold.items():
         columns[f"PCKh@{threshold}"] = [pckh.keypoints.get(name, float("nan")) for name in names]
+    if kind == "pck":
+        columns[SCORE_NAMES["pck"]] = list(torso_pck(truth, poses).values())
     return ModelScores(resampled_scores(kind, trained_on, truth, poses, student, resamples), columns, by_threshold)
 
 

@@ -7,16 +7,13 @@ import numpy as np
 from pipeline.metrics.bootstrap import Resamples, Score
 from pipeline.people.people import People, head_size
 from pipeline.people.poses import Poses, keypoints_of_people
-from pipeline.pose.skeletons import MPII16, body_part
+from pipeline.pose.skeletons import HEAD_ENDS, MPII16, body_part
 
 JOINT_GROUPS = ("head_top", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 """Joints that published tables have as columns. `Head` in them is the top of the head alone."""
 
 EXCLUDED_JOINTS = ("pelvis", "thorax")
 """Joints that no mean includes (MPII's evaluation toolkit; HRNet and MMPose alike)."""
-
-HEAD_ENDS = ("head_top", "upper_neck")
-"""Keypoints whose distance stands in for the head size where there is no head box."""
 
 JOINT_OF_KEYPOINT = np.array([body_part(k) for k in MPII16.keypoints])
 IN_MEAN = ~np.isin(JOINT_OF_KEYPOINT, EXCLUDED_JOINTS)

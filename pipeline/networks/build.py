@@ -17,7 +17,7 @@ from pipeline.networks.efficientnet import EfficientNetPose
 from pipeline.networks.pyramid import Pyramid
 from pipeline.networks.rtmpose import RTMPose
 from pipeline.pose.options import DEEPEST, WIDEST, NetworkSettings
-from pipeline.pose.skeletons import Skeleton
+from pipeline.pose.own_skeletons import skeleton_from
 from pipeline.pose.spec import NetworkSpec, parse_spec, spec_values
 
 
@@ -95,7 +95,7 @@ def load_student(folder: Path) -> Student:
     description, weights = folder / "student.json", folder / "student.safetensors"
     try:
         document = json.loads(description.read_text())
-        skeleton = Skeleton(document["spec"]["skeleton"], tuple(document["keypoints"]))
+        skeleton = skeleton_from(document["spec"]["skeleton"], tuple(document["keypoints"]), f"{description}: skeleton")
         spec = parse_spec(document["spec"], str(description), skeleton)
         settings = NetworkSettings(**document["network"])
         if not (0 < settings.width <= WIDEST and 0 < settings.depth <= DEEPEST):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from pipeline.pose.skeletons import Skeleton
+from pipeline.pose.skeletons import NO_SKELETON, Skeleton
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,19 @@ class People:
         """Return the people at positions `which`, or where a mask is true, in that order."""
         arrays = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "skeleton"}
         return replace(self, **arrays)
+
+
+def without_labels(people: People) -> People:
+    """Return the people as boxes alone, in NO_SKELETON. In use are all with a positive box that are no crowd, labelled or not."""
+    n = len(people)
+    return replace(
+        people,
+        skeleton=NO_SKELETON,
+        use=~people.crowd & (people.box[:, 2:] > 0).all(axis=1),
+        keypoints=np.zeros((n, 0, 2)),
+        labelled=np.zeros((n, 0), bool),
+        head_box=np.full((n, 4), np.nan),
+    )
 
 
 def head_size(head_box: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ from pipeline.common.errors import UserError
 from pipeline.people.people import People
 
 
-def split_by_image(people: People, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_by_image(people: People, fraction: float, seed: int | str) -> tuple[np.ndarray, np.ndarray]:
     """Return masks of training and of validation, bool (N,) each; about `fraction` (0 <= fraction < 1) of the images validate.
 
-    The split of an image follows from its own name and the seed, so that adding or reordering others changes none. If
+    The split of an image follows from its own name and the seed, a number or a word, so that adding or reordering others changes none. If
     one split would be empty (fraction > 0, two images or more), the image with the nearest draw is moved to it.
     """
     if not 0 <= fraction < 1:
@@ -28,7 +28,7 @@ def split_by_image(people: People, fraction: float, seed: int) -> tuple[np.ndarr
     return ~validation, validation
 
 
-def uniform_draw(seed: int, image: str) -> float:
+def uniform_draw(seed: int | str, image: str) -> float:
     """Return a number in [0, 1) from the SHA-256 of `seed:image`."""
     digest = hashlib.sha256(f"{seed}:{image}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53

@@ -10,11 +10,15 @@ import pyarrow.parquet as pq
 from pipeline.common.errors import UserError
 from pipeline.common.files import FilePath, write_atomically
 from pipeline.people.people import People
-from pipeline.pose.skeletons import NO_SKELETON, SKELETONS, Skeleton
+from pipeline.pose.own_skeletons import skeleton_details, skeleton_from
+from pipeline.pose.skeletons import NO_SKELETON, Skeleton
 
 
 def people_schema(skeleton: Skeleton) -> pa.Schema:
-    """Return the columns, and the metadata `skeleton` (name) and `keypoints` (JSON list of names); no label columns without keypoints."""
+    """Return the columns, and the metadata: `skeleton` (name), `keypoints` (JSON list of names), and `skeleton_details` where it has any.
+
+    There are no columns of labels without keypoints.
+    """
     k = len(skeleton)
     labels = [("keypoints", pa.list_(pa.float64(), 2 * k)), ("labelled", pa.list_(pa.bool_(), k))] if k else []
     columns = [
@@ -30,7 +34,10 @@ def people_schema(skeleton: Skeleton) -> pa.Schema:
         *labels,
         ("head_box", pa.list_(pa.float64(), 4)),
     ]
-    return pa.schema(columns, metadata={"skeleton": skeleton.name, "keypoints": json.dumps(skeleton.keypoints)})
+    metadata = {"skeleton": skeleton.name, "keypoints": json.dumps(skeleton.keypoints)}
+    if details := skeleton_details(skeleton):
+        metadata["skeleton_details"] = json.dumps(details)
+    return pa.schema(columns, metadata=metadata)
 
 
 def write_people(people: People, path: FilePath) -> None:
@@ -124,18 +131,17 @@ def numpy_column(values: pa.ChunkedArray, n: int) -> np.ndarray:
 
 
 def skeleton_of(schema: pa.Schema, path: FilePath) -> Skeleton:
-    """Return the skeleton that the metadata names: the known one of that name if its keypoints are the same, else a new one."""
+    """Return the skeleton that the metadata describes; UserError where they describe none."""
     metadata = schema.metadata or {}
     try:
         keypoints = json.loads(metadata[b"keypoints"])
         name = metadata[b"skeleton"].decode()
-    except (KeyError, ValueError) as error:
+        details = dict(json.loads(metadata.get(b"skeleton_details", b"{}")))
+    except (KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path}: expected a people table that names its skeleton, found none named: run `pipeline prepare`"
         ) from error
     labelled = keypoints or name == NO_SKELETON.name
     if not isinstance(keypoints, list) or not labelled or not all(isinstance(k, str) for k in keypoints):
         raise UserError(f"{path}: expected keypoint names, found {keypoints!r:.60}: run `pipeline prepare`")
-    named = Skeleton(name, tuple(keypoints))
-    known = SKELETONS.get(name, named)
-    return known if known.keypoints == named.keypoints else named
+    return skeleton_from({**details, "name": name} if details else name, keypoints, f"{path}: skeleton")

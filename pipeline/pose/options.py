@@ -15,8 +15,8 @@ TeacherPrecision = Literal["float32", "float16"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 """The number type of the forward pass in training; `auto` is bfloat16 where the hardware has it."""
 
-ScoreKind = Literal["ap", "pckh", "none"]
-"""The metric of a dataset: `ap`, OKS average precision, or `pckh`, PCKh@0.5; `none` if it has boxes only."""
+ScoreKind = Literal["ap", "pckh", "pck", "none"]
+"""The metric of a dataset: `ap`, OKS average precision; `pckh`, PCKh@0.5; `pck`, PCK@0.2 of the torso; `none` if it has boxes only."""
 
 Network = Literal["pyramid", "efficientnet-lite0", "rtmpose-t", "rtmpose-s", "rtmpose-m"]
 """The small heatmap network (pipeline.networks.pyramid), one that starts from ImageNet (pipeline.networks.efficientnet), or a published

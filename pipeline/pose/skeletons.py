@@ -1,7 +1,8 @@
 """Skeletons: which keypoints a dataset labels, how they mirror, and how they map onto another dataset's. Everything by name."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +34,9 @@ SIGMAS = {
 """OKS sigma per body part. COCO's own for its parts (cocodataset.org, keypoint evaluation); COCO has none for the
 others: those are the values of MMPose's halpe26 and (thorax) mpii dataset descriptions."""
 
+GUESSED_SIGMA = 0.067
+"""OKS sigma of a body part that SIGMAS lacks and for which nobody gives one: the mean over COCO's 17 keypoints (0.0669). A guess."""
+
 LIMBS = (
     ("nose", "left_eye"),
     ("nose", "right_eye"),
@@ -61,7 +65,19 @@ LIMBS = (
     ("right_big_toe", "right_small_toe"),
 )
 
+HEAD_ENDS = ("head_top", "upper_neck")
+"""Keypoints whose distance stands in for MPII's head size where there is no head box."""
+TORSO = ("left_shoulder", "right_hip")
+"""Keypoints whose distance is the torso's diameter (Sapp & Taskar 2013, MODEC; MMPose's JHMDB metric)."""
+
 LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "big_toe", "small_toe", "heel")
+
+
+def plain_keypoint_name(name: str) -> str:
+    """Return a keypoint's name as it is written here, `left_big_toe`, of `Left Big-Toe`, `leftBigToe`, `LBigToe` or `l_big_toe`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub(r"^([LR])(?=[A-Z][a-z])", r"\1_", name.strip()))
+    plain = re.sub(r"[\s\-_]+", "_", words).lower()
+    return re.sub(r"^([lr])_", lambda side: {"l": "left_", "r": "right_"}[side[1]], plain)
 
 
 def body_part(keypoint: str) -> str:
@@ -71,12 +87,18 @@ def body_part(keypoint: str) -> str:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """An ordered tuple of keypoint names, from which mirror partners, limbs and OKS sigmas follow."""
+    """An ordered tuple of keypoint names, from which mirror partners, limbs and OKS sigmas follow unless it has its own."""
 
     name: str
     keypoints: tuple[str, ...]
     own_sigmas: tuple[float, ...] = ()
     """OKS sigmas of the dataset's own evaluation, one per keypoint; empty if those of SIGMAS apply."""
+    own_limbs: tuple[tuple[str, str], ...] = ()
+    """Pairs of keypoints to join when drawing; empty if those of LIMBS apply."""
+    own_mirror: tuple[tuple[str, str], ...] = ()
+    """Keypoints with their mirror partners, each pair in both directions, where these do not follow from `left_` and `right_`."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Names that annotation files have for keypoints, and their names here, besides ALIASES."""
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -97,25 +119,39 @@ class Skeleton:
         ordered[:, known] = values[:, positions[known]]
         return ordered
 
+    def named(self, spelling: str) -> str:
+        """Return the name here of a keypoint that an annotation file spells so; the plain name where the skeleton lacks it."""
+        plain = plain_keypoint_name(spelling)
+        return plain if plain in self.keypoints else (ALIASES | dict(self.aliases)).get(plain, plain)
+
+    def flipped(self, keypoint: str) -> str:
+        """Return the name that a keypoint has in the mirror image: its partner's, or its own on the midline."""
+        return dict(self.own_mirror).get(keypoint) or flipped_name(keypoint)
+
     @cached_property
     def mirror(self) -> np.ndarray:
         """The position of each keypoint's mirror partner, int (K,); its own for keypoints on the midline."""
-        return np.array([self.index(flipped_name(k)) for k in self.keypoints], dtype=np.int64)
+        return np.array([self.index(self.flipped(k)) for k in self.keypoints], dtype=np.int64)
 
     @cached_property
     def limbs(self) -> tuple[tuple[str, str], ...]:
         """Pairs of keypoints to join when drawing."""
-        return tuple(limb for limb in LIMBS if limb[0] in self.keypoints and limb[1] in self.keypoints)
+        return self.own_limbs or tuple(pair for pair in LIMBS if {*pair} <= {*self.keypoints})
 
     @cached_property
     def upper_body(self) -> np.ndarray:
-        """Which keypoints lie above the hips, bool (K,)."""
+        """Which keypoints lie above the hips, bool (K,); those of unknown body parts count among them."""
         return np.array([body_part(k) not in LOWER_BODY for k in self.keypoints], dtype=bool)
 
     @cached_property
     def sigmas(self) -> np.ndarray:
-        """The OKS sigmas, float (K,): the dataset's own, or else those of SIGMAS."""
-        return np.array(self.own_sigmas or [SIGMAS[body_part(k)] for k in self.keypoints])
+        """The OKS sigmas, float (K,): the dataset's own, or else those of SIGMAS, or else GUESSED_SIGMA."""
+        return np.array(self.own_sigmas or [SIGMAS.get(body_part(k), GUESSED_SIGMA) for k in self.keypoints])
+
+    @property
+    def guessed_sigmas(self) -> tuple[str, ...]:
+        """The keypoints whose OKS sigma is GUESSED_SIGMA for want of a better one."""
+        return () if self.own_sigmas else tuple(k for k in self.keypoints if body_part(k) not in SIGMAS)
 
 
 ARMS_AND_LEGS = tuple(
@@ -220,15 +256,35 @@ NO_SKELETON = Skeleton("none", ())
 """The skeleton of people who have boxes and no labels."""
 
 
-def skeleton_named(name: str) -> Skeleton:
-    """Return the skeleton of that name; UserError lists the known ones."""
-    if name not in SKELETONS:
-        raise UserError(f"unknown skeleton `{name}`: expected one of {', '.join(SKELETONS)}")
-    return SKELETONS[name]
+def skeleton_named(name: str, known: Mapping[str, Skeleton] = SKELETONS) -> Skeleton:
+    """Return the skeleton of that name among those that are known; UserError lists them."""
+    if name not in known:
+        raise UserError(f"unknown skeleton `{name}`: expected one of {', '.join(known)}")
+    return known[name]
 
 
 def union(skeletons: Iterable[Skeleton]) -> Skeleton:
-    """Return the unified skeleton: the keypoints of the first in its order, then those that each further one adds, in its order."""
+    """Return the unified skeleton: the keypoints of the first in its order, then those that each further one adds, in its order.
+
+    Its sigmas are those of SIGMAS; of a keypoint that SIGMAS lacks, the first skeleton's that has one of its own. To its limbs by
+    LIMBS come the skeletons' own.
+    """
     skeletons = tuple(skeletons)
     keypoints = tuple(dict.fromkeys(k for skeleton in skeletons for k in skeleton.keypoints))
-    return Skeleton("+".join(dict.fromkeys(skeleton.name for skeleton in skeletons)), keypoints)
+    plain = Skeleton("+".join(dict.fromkeys(skeleton.name for skeleton in skeletons)), keypoints)
+    given: dict[str, float] = {}
+    for skeleton in skeletons:
+        own = dict(zip(skeleton.keypoints, skeleton.own_sigmas, strict=False))
+        given |= {k: own[k] for k in plain.guessed_sigmas if k in own and k not in given}
+    drawn: dict[frozenset[str], tuple[str, str]] = {}
+    for pair in (*plain.limbs, *(pair for skeleton in skeletons for pair in skeleton.own_limbs)):
+        drawn.setdefault(frozenset(pair), pair)
+    limbs = tuple(drawn.values())
+    return replace(
+        plain,
+        own_sigmas=tuple(given.get(k, s) for k, s in zip(keypoints, plain.sigmas.tolist(), strict=True))
+        if given
+        else (),
+        own_limbs=limbs if limbs != plain.limbs else (),
+        own_mirror=tuple(dict.fromkeys(pair for skeleton in skeletons for pair in skeleton.own_mirror)),
+    )

@@ -9,7 +9,8 @@ import numpy as np
 from pipeline.common.errors import UserError, short_repr
 from pipeline.pose.geometry import Convention, Regions, compose, heatmap_from_input, input_from_image, invert
 from pipeline.pose.options import Kind
-from pipeline.pose.skeletons import SKELETONS, Skeleton, skeleton_named
+from pipeline.pose.own_skeletons import named_details
+from pipeline.pose.skeletons import SKELETONS, Skeleton
 
 ARRAYS: dict[Kind, tuple[str, ...]] = {"heatmap": ("heatmaps",), "heatmap_logits": ("heatmaps",), "simcc": ("x", "y")}
 """The arrays that each kind of output consists of: maps (K, H, W), or one row of bins per axis, (K, Wx) and (K, Hy)."""
@@ -79,11 +80,16 @@ class NetworkSpec:
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None = None) -> NetworkSpec:
+def parse_spec(
+    values: Mapping[str, Any],
+    where: str,
+    skeleton: Skeleton | None = None,
+    skeletons: Mapping[str, Skeleton] = SKELETONS,
+) -> NetworkSpec:
     """Return the spec of a mapping with SPEC_KEYS and some of OPTIONAL_KEYS; `input` is height x width.
 
-    `pixels` is the scale on which mean and std are given, 0-255 if absent. `skeleton` replaces the named one: a student's has no
-    name. Raises UserError with what is wrong at which key.
+    `pixels` is the scale on which mean and std are given, 0-255 if absent. `skeletons` are those that can be named; `skeleton`
+    replaces the named one, as a file states its own. Raises UserError with what is wrong at which key.
     """
     missing = [key for key in SPEC_KEYS if key not in values]
     if missing:
@@ -97,7 +103,7 @@ def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None 
 
     known = {"color": ("rgb", "bgr"), "affine": ("classic", "udp"), "kind": tuple(ARRAYS), "pixels": tuple(PIXELS)}
     known["decode"] = ("standard", "dark") if given["kind"] == "heatmap" else ("standard",)
-    for key, choices in (known | ({"skeleton": tuple(SKELETONS)} if skeleton is None else {})).items():
+    for key, choices in (known | ({"skeleton": tuple(skeletons)} if skeleton is None else {})).items():
         check(key, given[key] in choices, f"one of {', '.join(choices)}")
     check("input", _is_list(given["input"], 2, _is_size), "[height, width] in pixels")
     for key in ("mean", "std"):
@@ -114,7 +120,7 @@ def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None 
     is_blur = _is_whole(given["blur"]) and 3 <= given["blur"] <= 51 and given["blur"] % 2 == 1
     check("blur", is_blur, "an odd number of pixels from 3 to 51 (11 for maps of 64 x 48, 17 for 96 x 72)")
     return NetworkSpec(
-        skeleton=skeleton or skeleton_named(given["skeleton"]),
+        skeleton=skeleton or skeletons[given["skeleton"]],
         input_wh=(int(given["input"][1]), int(given["input"][0])),
         color=given["color"],
         mean=(mean[0], mean[1], mean[2]),
@@ -131,7 +137,10 @@ def parse_spec(values: Mapping[str, Any], where: str, skeleton: Skeleton | None 
 
 
 def spec_values(spec: NetworkSpec) -> dict[str, object]:
-    """Return the mapping that `parse_spec` reads, on the 0-255 scale; optional keys only where they differ from the default."""
+    """Return the mapping that `parse_spec` reads, on the 0-255 scale; optional keys only where they differ from the default.
+
+    `skeleton` is a name, with the details that names of keypoints do not tell where there are any (`skeleton_from` reads both).
+    """
     optional = {
         "factor": spec.factor if spec.kind == "simcc" else None,
         "outputs": list(spec.outputs) or None,
@@ -140,7 +149,7 @@ def spec_values(spec: NetworkSpec) -> dict[str, object]:
         "blur": spec.blur if spec.blur != DARK_BLUR else None,
     }
     return {
-        "skeleton": spec.skeleton.name,
+        "skeleton": named_details(spec.skeleton),
         "input": [spec.input_wh[1], spec.input_wh[0]],
         "color": spec.color,
         "mean": list(spec.mean),

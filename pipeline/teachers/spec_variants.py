@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from pipeline.pose.flip import flipped_name
 from pipeline.pose.options import Kind
-from pipeline.pose.skeletons import Skeleton
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec
 
 PADDINGS = (1.0, 1.25, 1.5)
@@ -43,10 +41,10 @@ def spec_variants(spec: NetworkSpec) -> list[SpecVariant]:
     if spec.kind != "simcc":
         kind: Kind = "heatmap" if spec.kind == "heatmap_logits" else "heatmap_logits"
         variants.append(SpecVariant(f"kind {kind}", replace(spec, kind=kind), False))
-    swapped = Skeleton(
-        f"{spec.skeleton.name}, left and right swapped", tuple(map(flipped_name, spec.skeleton.keypoints))
-    )
-    order = f"export it again with its outputs in the order of {spec.skeleton.name}"
+    skeleton = spec.skeleton
+    names = tuple(skeleton.flipped(keypoint) for keypoint in skeleton.keypoints)
+    swapped = replace(skeleton, name=f"{skeleton.name}, left and right swapped", keypoints=names, own_sigmas=())
+    order = f"export it again with its outputs in the order of {skeleton.name}"
     variants.append(SpecVariant("left and right keypoints swapped", replace(spec, skeleton=swapped), True, order))
     variants += [SpecVariant(f"padding {p}", replace(spec, padding=p), False) for p in PADDINGS if p != spec.padding]
     affine = "udp" if spec.affine == "classic" else "classic"

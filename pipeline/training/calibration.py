@@ -6,7 +6,6 @@ import numpy as np
 
 from pipeline.people.people import People
 from pipeline.people.poses import Poses, keypoints_of_people
-from pipeline.pose.flip import flipped_name
 from pipeline.pose.skeletons import Skeleton
 
 ERROR_OF_MEDIAN = 1.2533 * 1.4826
@@ -64,9 +63,9 @@ def calibrate(teacher: str, dataset: str, people: People, poses: Poses, min_scor
 
     offset, error, count = np.full((len(keypoints), 2), np.nan), np.full((len(keypoints), 2), np.nan), []
     for k, keypoint in enumerate(keypoints):
-        pooled = [away[:, k]]
-        if flipped_name(keypoint) != keypoint and flipped_name(keypoint) in keypoints:
-            pooled.append(away[:, keypoints.index(flipped_name(keypoint))] * [-1, 1])
+        pooled, partner = [away[:, k]], people.skeleton.flipped(keypoint)
+        if partner != keypoint and partner in keypoints:
+            pooled.append(away[:, keypoints.index(partner)] * [-1, 1])
         residuals = np.concatenate(pooled)
         residuals = residuals[~np.isnan(residuals).any(axis=1)]
         count.append(len(residuals))
@@ -75,7 +74,7 @@ def calibrate(teacher: str, dataset: str, people: People, poses: Poses, min_scor
         if len(residuals) >= MIN_LABELS:
             spread = np.median(np.abs(residuals - offset[k]), axis=0)
             error[k] = ERROR_OF_MEDIAN * spread / np.sqrt(len(residuals))
-        if flipped_name(keypoint) == keypoint and len(residuals):
+        if partner == keypoint and len(residuals):
             offset[k, 0] = error[k, 0] = 0.0
     return Calibration(teacher, dataset, keypoints, offset, error, np.array(count, dtype=np.int64))
 

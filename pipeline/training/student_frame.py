@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from pipeline.pose.flip import flipped_name
 from pipeline.pose.geometry import compose, diagonal, invert
 from pipeline.pose.skeletons import Skeleton
 from pipeline.pose.spec import NetworkSpec
@@ -22,7 +21,7 @@ def channels_for(student: Skeleton, teacher: Skeleton, flipped: np.ndarray) -> n
     teacher's right one.
     """
     upright = student.positions_in(teacher)
-    mirror = Skeleton("mirrored", tuple(flipped_name(k) for k in student.keypoints)).positions_in(teacher)
+    mirror = Skeleton("mirrored", tuple(student.flipped(k) for k in student.keypoints)).positions_in(teacher)
     return np.where(flipped[:, None], mirror, upright)
 
 

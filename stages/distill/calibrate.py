@@ -29,7 +29,7 @@ MAX_PEOPLE = 5000
 
 def run(project: Project, min_score: float, log: Callable[[str], None] = print) -> None:
     """Measure every listed teacher on every labelled dataset with a training part; print tables and write data/calibration.json."""
-    datasets = [name for name, dataset in project.datasets.items() if dataset.train and dataset.labelled]
+    datasets = [name for name, dataset in project.datasets.items() if dataset.labels_train]
     teachers = [project.teacher(name) for name in project.teacher_names]
     if not teachers:
         raise UserError(

@@ -114,7 +114,7 @@ def _source(
     dataset_settings = project.dataset(dataset)
     if dataset_settings.train is None:
         raise UserError(f"params.yaml: students.{name}.datasets: {dataset} has no `train` part")
-    if not dataset_settings.labelled and not student.teachers:
+    if not dataset_settings.labels_train and not student.teachers:
         raise UserError(
             f"params.yaml: students.{name}.teachers: expected one to learn {dataset} from, which has boxes only, found none"
         )

@@ -47,7 +47,7 @@ def detected_people(dataset: DatasetSettings, truth: People, log: Callable[[str]
     if dataset.test is None or dataset.test.detections is None:
         return None
     folder = Path(dataset.annotations)
-    listing = read_listing(folder / dataset.test.file)
+    listing = read_listing(folder / dataset.test.file, dataset.people_categories)
     images = listing.images
     detections = read_detections(folder / dataset.test.detections, listing.persons, log)
     kept = np.isin(detections.image_id, list(images)) & (detections.box[:, 2:] > 0).all(axis=1)

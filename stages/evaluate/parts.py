@@ -36,7 +36,7 @@ def parts_named(project: Project, texts: Sequence[str]) -> list[DatasetPart]:
 def names_of_parts(project: Project, texts: Sequence[str]) -> list[tuple[str, str]]:
     """Return dataset and split that each text names, `test` where it gives no split, or all test parts where there are no texts.
 
-    UserError for datasets and splits that params.yaml lacks.
+    UserError for datasets and splits that params.yaml lacks, and for a split whose labels it does not use.
     """
     datasets = project.datasets
     texts = list(dict.fromkeys(texts)) or [name for name, dataset in datasets.items() if dataset.test]
@@ -52,11 +52,13 @@ def names_of_parts(project: Project, texts: Sequence[str]) -> list[tuple[str, st
             raise UserError(
                 f"--data {text}: expected one of {', '.join(f'{name}:{known}' for known in dataset.splits)}"
             )
+        if dataset.labelled and not len(dataset.labels_of(split)):
+            raise UserError(f"--data {text}: expected a part with labels, found `labels: false`: name another part")
         parts.append((name, split))
     return parts
 
 
 def student_skeleton(project: Project, otherwise: Skeleton) -> Skeleton:
     """Return the unified skeleton, or `otherwise` where no dataset has labels to learn from."""
-    labelled = any(dataset.train and dataset.labelled for dataset in project.datasets.values())
+    labelled = any(dataset.labels_train for dataset in project.datasets.values())
     return project.skeleton if labelled else otherwise

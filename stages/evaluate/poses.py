@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.common.errors import UserError
 from pipeline.people.poses import Poses
 from pipeline.people.table import write_parquet
+from pipeline.pose.own_skeletons import named_details, skeleton_from
 from pipeline.pose.skeletons import Skeleton
 
 POSES_FOLDER = Path("data/poses")
@@ -37,7 +38,9 @@ def poses_path(dataset: str) -> Path:
 
 def write_poses(path: Path, predicted: Mapping[str, Poses]) -> None:
     """Write the poses of all models on one test part. Equal poses give equal bytes with the same version of pyarrow."""
-    skeletons = {model: [poses.skeleton.name, *poses.skeleton.keypoints] for model, poses in predicted.items()}
+    skeletons = {
+        model: [named_details(poses.skeleton), *poses.skeleton.keypoints] for model, poses in predicted.items()
+    }
     tables = [
         pa.table(
             {
@@ -67,7 +70,7 @@ def read_poses(path: Path) -> dict[str, Poses]:
         if not table.schema.equals(POSES_SCHEMA):
             raise ValueError("other columns")
         return {
-            str(model): _of_model(table.filter(pc.equal(table["model"], model)), Skeleton(name, tuple(names)))
+            str(model): _of_model(table.filter(pc.equal(table["model"], model)), skeleton_from(name, names, str(path)))
             for model, (name, *names) in skeletons.items()
         }
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:

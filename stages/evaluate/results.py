@@ -12,6 +12,7 @@ from pipeline.metrics.bootstrap import Score, mean_score
 from pipeline.metrics.model_scores import ModelScores
 from pipeline.metrics.score_names import SCORE_NAMES, main_score
 from pipeline.pose.options import ScoreKind
+from pipeline.pose.skeletons import TORSO
 from stages.project.datasets import DatasetSettings
 
 
@@ -28,8 +29,8 @@ Results = Mapping[str, Mapping[str, ModelScores]]
 
 
 def average_score(scores: Mapping[str, ModelScores], datasets: Mapping[str, DatasetSettings]) -> Score:
-    """Return the mean of the main scores of the datasets that students are trained on."""
-    return mean_score([scores[name].scores[SCORE_NAMES[d.score]] for name, d in datasets.items() if d.train])
+    """Return the mean of the main scores of the datasets whose labels students are trained on."""
+    return mean_score([scores[name].scores[SCORE_NAMES[d.score]] for name, d in datasets.items() if d.labels_train])
 
 
 def metrics_document(
@@ -70,6 +71,11 @@ def refuse_nobody(scores: ModelScores, what: str, kind: ScoreKind) -> None:
             f"{what}: expected people with a head box, or with head top and upper neck labelled, found none, so PCKh is over nobody: "
             "give MPII's truth file (`truth: mpii_gt_val.mat` in params.yaml), then run `pipeline prepare`"
         )
+    if kind == "pck":
+        raise UserError(
+            f"{what}: expected people with {' and '.join(TORSO)} labelled, found none, so PCK of the torso is over nobody: "
+            "correct the annotations, or take another `score`"
+        )
     raise UserError(
         f"{what}: expected people with a labelled keypoint that the score is over, found none, so it is over nobody: "
         "correct the annotations, or name another part"
@@ -85,7 +91,7 @@ def differences_from(
     first: Mapping[str, ModelScores], scores: Mapping[str, ModelScores], datasets: Mapping[str, DatasetSettings]
 ) -> dict[str, Score]:
     """Return the differences of a model's main scores from those of the first model, and of the averages of several datasets."""
-    trained = [name for name, dataset in datasets.items() if dataset.train]
+    trained = [name for name, dataset in datasets.items() if dataset.labels_train]
     differences = {}
     if len(trained) > 1:
         differences["average"] = average_score(scores, datasets).minus(average_score(first, datasets))

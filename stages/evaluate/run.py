@@ -49,7 +49,7 @@ def run(
     tests = {name: DatasetPart(name, dataset, TEST, load_people(name, TEST)) for name, dataset in datasets.items()}
     truths = {name: part.truth for name, part in tests.items()}
     detected = {name: detected_people(dataset, truths[name], log) for name, dataset in datasets.items()}
-    labelled = [name for name, dataset in everything.items() if dataset.train and dataset.labelled]
+    labelled = [name for name, dataset in everything.items() if dataset.labels_train]
     held_out = {name: load_people(name, VALIDATION) for name in labelled}
     held_out = {name: people for name, people in held_out.items() if people.use.any()}
     seed, count, skeleton = project.seed, settings.resamples, project.skeleton
@@ -115,7 +115,7 @@ def score_part(
     poses = poses_in_boxes(model, part.truth, folder, advance)
     scores = scores_of_model(
         part.dataset.score,
-        bool(part.dataset.train),
+        part.dataset.labels_train,
         part.truth,
         poses,
         skeleton,
@@ -125,7 +125,11 @@ def score_part(
     if detected is None:
         return scores, poses
     in_detections = poses_in_detections(model, detected, folder, advance)
-    shared = None if part.dataset.train else tuple(k for k in part.truth.skeleton.keypoints if k in skeleton.keypoints)
+    shared = (
+        None
+        if part.dataset.labels_train
+        else tuple(k for k in part.truth.skeleton.keypoints if k in skeleton.keypoints)
+    )
     boxes, images = detected.people.image_id, detected.image_id
     on_detections = detection_scores(part.truth, in_detections, boxes, images, count, stream, shared)
     return replace(scores, scores={**scores.scores, **on_detections}), poses

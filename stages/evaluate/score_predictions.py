@@ -26,13 +26,13 @@ from pipeline.metrics.score_names import WEIGHTED_SUFFIX
 from pipeline.people.people import head_size
 from pipeline.people.plausibility import areas_used, refuse_implausible
 from pipeline.people.poses import Poses
-from pipeline.people.split import split_by_image
-from pipeline.pose.skeletons import ALIASES, MPII16, SKELETONS
+from pipeline.pose.own_skeletons import guessed_sigmas_note
+from pipeline.pose.skeletons import MPII16
 from stages.evaluate.parts import DatasetPart, names_of_parts, student_skeleton
 from stages.evaluate.results import EvaluateSettings, part_document, refuse_nobody
 from stages.evaluate.tables import head_box_note, joint_table, keypoint_table, score_table
 from stages.prepare import read_annotation_file
-from stages.project.datasets import TEST, TRAIN, PrepareSettings
+from stages.project.datasets import TEST, PrepareSettings
 from stages.project.project import Project
 
 MISMATCHED_PCKH = 5.0
@@ -76,6 +76,8 @@ def run(
             log(note)
     if part.dataset.score == "ap":
         notes.append(f"{part.title}: the area in OKS is {areas_used(part.truth)}")
+        if guess := guessed_sigmas_note(part.truth.skeleton):
+            notes.append(f"{part.title}: {guess}")
     for note in notes:
         log(note)
     if out:
@@ -89,11 +91,8 @@ def annotated_part(project: Project, data: str, log: Callable[[str], None]) -> D
     dataset = project.dataset(name)
     people = read_annotation_file(dataset, dataset.annotation_file(split), log)
     refuse_implausible(people, f"datasets.{name}", log)
-    if split != TEST:
-        settings = project.section("prepare", PrepareSettings)
-        train, validation = split_by_image(people, settings.validation, project.seed)
-        people = people.rows(train if split == TRAIN else validation)
-    return DatasetPart(name, dataset, split, people)
+    validation = project.section("prepare", PrepareSettings).validation
+    return DatasetPart(name, dataset, split, dataset.people_of(split, people, validation, project.seed))
 
 
 def _coco(
@@ -103,19 +102,21 @@ def _coco(
     dataset, truth = part.dataset, part.truth
     if dataset.score != "ap":
         raise UserError(
-            f"{path}: COCO results do not state the person of a pose, which PCKh needs: score {part.name} from a .mat or .h5 file"
+            f"{path}: COCO results do not state the person of a pose, which {dataset.score.upper()} needs: "
+            f"score {part.name} from a .mat or .h5 file"
         )
     annotations = Path(dataset.annotations) / dataset.annotation_file(part.split).file
     student = student_skeleton(project, dataset.skeleton)
-    listing = read_listing(annotations)
+    listing = read_listing(annotations, dataset.people_categories)
     known = listing.images
-    poses = read_coco_results(path, (dataset.skeleton, *SKELETONS.values(), student), listing.persons, log)
+    poses = read_coco_results(path, (dataset.skeleton, *project.skeletons.values(), student), listing.persons, log)
     refuse_unknown_images(poses, known, path, annotations)
     ordered = in_listed_order(poses, listing.keypoints)
     if ordered is not poses:
         log(f"{path}: keypoints are taken in the order in which {annotations} lists them, as pycocotools takes them")
         poses = ordered
-    images = np.array(sorted(known), np.int64) if part.split == TEST else np.unique(truth.image_id)
+    whole_file = part.split == TEST and dataset.annotation_file(TEST).share is None
+    images = np.array(sorted(known), np.int64) if whole_file else np.unique(truth.image_id)
     total, poses = len(poses), poses.rows(np.isin(poses.image_id, images))
     if not len(poses):
         raise UserError(
@@ -124,7 +125,7 @@ def _coco(
     _check_pixels(path, poses, {image: known[image][1] for image in known}, log)
     resamples = draw_resamples(images, count, seed)
     described = f"{len(poses)} poses of {poses.skeleton.name} on {len(images)} images"
-    if dataset.train or poses.skeleton.name == dataset.skeleton.name:
+    if dataset.labels_train or poses.skeleton.name == dataset.skeleton.name:
         return ModelScores(ap_scores(truth, poses, resamples)), described
     return ModelScores(ap_of_shared_keypoints(truth, poses, student, resamples)), described
 
@@ -150,7 +151,7 @@ def _check_pixels(path: Path, poses: Poses, image_wh: dict[int, tuple[int, int]]
 def in_listed_order(poses: Poses, listed: tuple[str, ...]) -> Poses:
     """Return poses of keypoints in the order that the annotation file lists; the same object where that is the skeleton's order."""
     skeleton = poses.skeleton
-    names = tuple(name if name in skeleton.keypoints else ALIASES.get(name, name) for name in listed)
+    names = tuple(map(skeleton.named, listed))
     if names == skeleton.keypoints or sorted(names) != sorted(skeleton.keypoints):
         return poses
     order = [names.index(keypoint) for keypoint in skeleton.keypoints]
@@ -187,7 +188,11 @@ def _mpii(path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[M
 def _truth_file(part: DatasetPart) -> Path | None:
     """Return the path of MPII's truth file, None where the part names none."""
     file = part.dataset.annotation_file(part.split)
-    return Path(part.dataset.annotations) / file.truth if part.split == TEST and file.truth else None
+    return (
+        Path(part.dataset.annotations) / file.truth
+        if part.split == TEST and file.truth and file.share is None
+        else None
+    )
 
 
 def _mpii_truth(part: DatasetPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:

@@ -10,9 +10,11 @@ from pipeline.metrics.bootstrap import CONFIDENCE_LEVEL, Score
 from pipeline.metrics.model_scores import ModelScores
 from pipeline.metrics.pckh import Pckh, head_sizes
 from pipeline.metrics.score_names import AP_ON_DETECTIONS, WEIGHTED_SUFFIX
+from pipeline.metrics.torso_pck import TORSO_THRESHOLD, torso_diameters
 from pipeline.people.people import People
 from pipeline.people.plausibility import areas_used
-from pipeline.pose.skeletons import COCO17
+from pipeline.pose.own_skeletons import guessed_sigmas_note
+from pipeline.pose.skeletons import COCO17, SKELETONS, TORSO
 from stages.evaluate.results import Results, average_score, differences_from
 from stages.project.datasets import DatasetSettings
 
@@ -104,15 +106,30 @@ def table_notes(
             "picture without a detection is missed."
         )
     for name, dataset in datasets.items():
-        if dataset.score == "ap" and truths[name].skeleton.own_sigmas:
-            notes.append(f"{name}: AP is by COCO's matching with the OKS sigmas of its makers.")
+        skeleton = truths[name].skeleton
+        if dataset.score == "ap" and skeleton.own_sigmas:
+            makers = "its makers" if skeleton.name in SKELETONS else f"skeleton {skeleton.name} in params.yaml"
+            notes.append(f"{name}: AP is by COCO's matching with the OKS sigmas of {makers}.")
+        if dataset.score == "ap" and (guess := guessed_sigmas_note(skeleton)):
+            notes.append(f"{name}: {guess}.")
         if dataset.score == "ap":
             notes.append(f"{name}: the area in OKS is {areas_used(truths[name])}.")
         if dataset.score == "ap" and (note := empty_box_note(name, truths[name])):
             notes.append(note)
         if dataset.score == "pckh" and (note := head_box_note(name, truths[name])):
             notes.append(note)
+        if dataset.score == "pck":
+            notes.append(torso_note(name, truths[name]))
     return notes
+
+
+def torso_note(name: str, truth: People) -> str:
+    """Return the note on the unit of a dataset's PCK, and on the people who have none."""
+    left_out = int(np.isnan(torso_diameters(truth.rows(truth.use))).sum())
+    return (
+        f"{name}: PCK is the mean over keypoints within {TORSO_THRESHOLD} of the torso's diameter, {' to '.join(TORSO)}."
+        + (f" {left_out} people are left out, as these two are not labelled." if left_out else "")
+    )
 
 
 def empty_box_note(name: str, truth: People) -> str | None:

@@ -71,7 +71,7 @@ def _scores(project: Project, experiment: Experiment, name: str, seed: int, devi
     `lacking`.
     """
     model = student_in_folder(run_folder(name, seed), device, flip=False)
-    trained = {name: dataset for name, dataset in project.trained_datasets.items() if dataset.labelled}
+    trained = {name: dataset for name, dataset in project.trained_datasets.items() if dataset.labels_train}
     validation = {name: _accuracy(model, dataset, load_people(name, VALIDATION)) for name, dataset in trained.items()}
     document: dict[str, Any] = {"validation": validation | {"average": float(np.mean(list(validation.values())))}}
     if name in experiment.ablations:
@@ -86,7 +86,7 @@ def _scores(project: Project, experiment: Experiment, name: str, seed: int, devi
     lacking = {
         f"{part}: not in {other}": value
         for part in datasets
-        if not datasets[part].train or not datasets[part].labelled
+        if not datasets[part].labels_train
         for other, value in _lacking(scores[part], trained).items()
     }
     return document | {

@@ -12,7 +12,7 @@ from pipeline.export.compatibility import oldest_runtime
 from pipeline.export.model_card import ModelCard
 from pipeline.export.rtmlib import rtmlib_spec
 from pipeline.pose.spec import NetworkSpec
-from stages.project.datasets import TEST, DatasetSettings, load_people, table_path
+from stages.project.datasets import TEST, TRAIN, DatasetSettings, load_people, table_path
 from stages.project.project import Project
 from stages.project.students import STUDENTS, recorded_config
 from stages.training.initial_weights import describe_initial_weights
@@ -40,7 +40,7 @@ LICENCES = {
     "boxes": "Images with boxes of the user's own: as their owner permits.",
     "sample": "The built-in sample is drawn by this project: Apache-2.0.",
 }
-"""The licence of a dataset's annotations and images, by its format."""
+"""The licence of a dataset's annotations and images, by its format; for datasets whose entries give none."""
 
 
 def collect_card(
@@ -52,7 +52,9 @@ def collect_card(
     config = recorded_config(name) or project.student(name)[1]  # params.yaml may have changed since the training
     teachers = [project.teacher(teacher) for teacher in config.teachers if teacher in project.teacher_names]
     sources = [*config.datasets, *(teacher.dataset for teacher in teachers)]
-    learned_keypoints = {k for dataset in sources if dataset in datasets for k in datasets[dataset].skeleton.keypoints}
+    learned_keypoints = {
+        k for name in config.datasets if name in datasets for k in datasets[name].labels_of(TRAIN).keypoints
+    }
     learned_keypoints |= {k for teacher in teachers for k in teacher.spec.skeleton.keypoints}
     learned = [_learned_from(datasets, dataset) for dataset in config.datasets]
     learned += [
@@ -60,7 +62,7 @@ def collect_card(
         f"keypoints {teacher.spec.skeleton.name}."
         for teacher in teachers
     ]
-    licences = {LICENCES[key] for dataset in sources for key in _licence_keys(project, datasets, dataset)}
+    licences = {line for dataset in sources for line in _licences(project, datasets, dataset)}
     start = describe_initial_weights(json.loads((STUDENTS / name / "student.json").read_text()).get("start"))
     if start is not None:
         learned.append(start[0])
@@ -87,18 +89,21 @@ def collect_card(
 def _learned_from(datasets: Mapping[str, DatasetSettings], name: str) -> str:
     """Return a sentence on what the student learned from a dataset."""
     train = datasets[name].train if name in datasets else None
-    labelled = name not in datasets or datasets[name].labelled
+    labelled = name not in datasets or datasets[name].labels_train
     data = "Labels and images" if labelled else "Images and boxes, without labels,"
     return f"{data} of {name} (`{train.file}`)." if train else f"{data} of {name}."
 
 
-def _licence_keys(project: Project, datasets: Mapping[str, DatasetSettings], name: str) -> list[str]:
-    """Return the keys of LICENCES for a dataset; none for one that params.yaml does not list."""
+def _licences(project: Project, datasets: Mapping[str, DatasetSettings], name: str) -> list[str]:
+    """Return the line on a dataset's licence: what its entry says, else that of its format; none for one that params.yaml lacks."""
     if name not in datasets:
         return []
-    sample = project.sample_folder
-    annotations = Path(datasets[name].annotations)
-    return ["sample"] if sample and annotations.is_relative_to(sample) else [datasets[name].format]
+    dataset, sample = datasets[name], project.sample_folder
+    if dataset.licence is not None:
+        return [f"{name}: {dataset.licence}"]
+    if sample and Path(dataset.annotations).is_relative_to(sample):
+        return [LICENCES["sample"]]
+    return [LICENCES[dataset.format]]
 
 
 def _scores(

@@ -17,6 +17,7 @@ from pipeline.common.errors import UserError, printable, short_repr
 from pipeline.pose.skeletons import Skeleton, skeleton_named, union
 from stages.project.datasets import DatasetSettings, parse_dataset
 from stages.project.parsing import PARAMS_FILE, parse, refuse_unknown, sections_inside
+from stages.project.skeletons import all_skeletons
 from stages.project.students import StudentConfig
 from stages.project.teachers import TeacherSettings, parse_teacher
 from stages.project.yaml_files import read_yaml, yaml_text
@@ -25,6 +26,7 @@ SECTIONS = (
     "seed",
     "data",
     "sample",
+    "skeletons",
     "datasets",
     "prepare",
     "teachers",
@@ -39,7 +41,7 @@ SECTIONS = (
     "report",
 )
 """Keys of params.yaml."""
-NAMED_SECTIONS = ("datasets", "teachers", "students", "baselines")
+NAMED_SECTIONS = ("skeletons", "datasets", "teachers", "students", "baselines")
 """Sections that are mappings from names to settings."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """Names in NAMED_SECTIONS. DVC puts them into commands that a shell runs, into paths, and into keys of its own with dots."""
@@ -64,6 +66,11 @@ class Project:
         return int(self.values["seed"])
 
     @cached_property
+    def skeletons(self) -> dict[str, Skeleton]:
+        """All skeletons by name, the built-in ones and those under `skeletons`; UserError if one of these is wrong."""
+        return all_skeletons(self._mapping("skeletons"))
+
+    @cached_property
     def datasets(self) -> dict[str, DatasetSettings]:
         """All datasets by name, in the file's order; UserError if there is none, or one is wrong."""
         entries = self.values.get("datasets")
@@ -71,7 +78,7 @@ class Project:
             raise UserError(
                 f"{PARAMS_FILE}: datasets: expected at least one dataset, found none: see params/ for examples"
             )
-        return {name: parse_dataset(name, value) for name, value in entries.items()}
+        return {name: parse_dataset(name, value, self.skeletons) for name, value in entries.items()}
 
     def dataset(self, name: str) -> DatasetSettings:
         """Return the dataset of that name; UserError lists the known ones."""
@@ -89,10 +96,10 @@ class Project:
         """The student's skeleton: the union over the datasets with training labels, or, if there are only boxes, over the teachers."""
         if not self.trained_datasets:
             raise UserError(f"{PARAMS_FILE}: datasets: expected one with a `train` part, found none")
-        skeletons = [dataset.skeleton for dataset in self.trained_datasets.values() if dataset.labelled]
+        skeletons = [dataset.skeleton for dataset in self.trained_datasets.values() if dataset.labels_train]
         if not skeletons:
             entries = [entry for entry in self._mapping("teachers").values() if isinstance(entry, dict)]
-            skeletons = [skeleton_named(str(entry.get("skeleton"))) for entry in entries]
+            skeletons = [skeleton_named(str(entry.get("skeleton")), self.skeletons) for entry in entries]
         if not skeletons:
             raise UserError(
                 f"{PARAMS_FILE}: datasets: expected one with labels, or teachers, to know the student's keypoints from, found neither"
@@ -117,7 +124,7 @@ class Project:
             raise UserError(
                 f"{PARAMS_FILE}: unknown teacher `{name}`: expected one of those under `teachers` ({known})"
             )
-        return parse_teacher(name, entries[name])
+        return parse_teacher(name, entries[name], self.skeletons)
 
     def teacher_of_file(self, onnx: Path) -> TeacherSettings | None:
         """Return the teacher of an ONNX file, None if there is none."""
@@ -194,8 +201,8 @@ class Project:
         return parse(merged, where or name, cls)
 
     def check(self) -> None:
-        """Raise UserError if datasets, teachers, students or the unified skeleton cannot be made from the file's content."""
-        _ = self.datasets, self.teachers, self.students, self.skeleton
+        """Raise UserError if skeletons, datasets, teachers, students or the unified skeleton cannot be made from the file's content."""
+        _ = self.skeletons, self.datasets, self.teachers, self.students, self.skeleton
 
     def as_yaml(self) -> str:
         """Return the file's content as YAML without its comments."""

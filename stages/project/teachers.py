@@ -1,11 +1,13 @@
 """The teachers that params.yaml lists: their settings, and the paths of their target stores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from pipeline.common.errors import UserError, short_repr
 from pipeline.pose.options import TeacherPrecision
+from pipeline.pose.skeletons import SKELETONS, Skeleton
 from pipeline.pose.spec import OPTIONAL_KEYS, SPEC_KEYS, NetworkSpec, parse_spec
 from stages.project.parsing import refuse_unknown
 
@@ -25,8 +27,8 @@ class TeacherSettings:
     precision: TeacherPrecision
 
 
-def parse_teacher(name: str, values: object) -> TeacherSettings:
-    """Return a teacher of params.yaml; UserError names the value that is wrong."""
+def parse_teacher(name: str, values: object, skeletons: Mapping[str, Skeleton] = SKELETONS) -> TeacherSettings:
+    """Return a teacher of params.yaml, of one of `skeletons`; UserError names the value that is wrong."""
     where = f"params.yaml: teachers.{name}"
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a mapping, found {short_repr(values)}")
@@ -44,7 +46,8 @@ def parse_teacher(name: str, values: object) -> TeacherSettings:
         raise UserError(
             f"{where}: missing {', '.join(missing)}: run `pipeline teacher spec {values['onnx']}`, which proposes them"
         )
-    return TeacherSettings(name, Path(values["onnx"]), values["dataset"], parse_spec(values, where), precision)
+    spec = parse_spec(values, where, skeletons=skeletons)
+    return TeacherSettings(name, Path(values["onnx"]), values["dataset"], spec, precision)
 
 
 def store_path(teacher: str, dataset: str, split: str) -> Path:

@@ -22,9 +22,11 @@ from stages.stores.pointers import pointer_path, read_pointer
 
 def input_fingerprint(spec: NetworkSpec, people: People, views: Views, manifest: ImageManifest) -> dict[str, Any]:
     """Return the part of a store's fingerprint that does not need the teacher's file: its spec, and a digest of its inputs."""
+    skeleton = spec.skeleton
     return {
-        "spec": spec_values(spec),
-        "keypoints": list(spec.skeleton.keypoints),
+        "spec": {**spec_values(spec), "skeleton": skeleton.name},
+        "keypoints": list(skeleton.keypoints),
+        **({"mirror": dict(skeleton.own_mirror)} if skeleton.own_mirror else {}),
         "people": array_digest(
             people.person, people.image, people.image_wh, people.use, views.center, views.size, views.rotation
         ),

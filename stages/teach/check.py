@@ -14,12 +14,14 @@ from pipeline.inference.predict import crops_of, poses_of_crops
 from pipeline.inference.session import DEFAULT_BATCH, Teacher, open_teacher
 from pipeline.metrics.accuracy import accuracy
 from pipeline.metrics.pck import keypoint_errors
+from pipeline.metrics.score_names import SCORE_NAMES
 from pipeline.people.people import People
 from pipeline.people.plausibility import areas_used
 from pipeline.people.poses import Poses, poses_of
 from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.options import Device
 from pipeline.pose.outputs import OutputArrays
+from pipeline.pose.own_skeletons import guessed_sigmas_note
 from pipeline.pose.spec import NetworkSpec
 from pipeline.teachers.spec_variants import SpecVariant, spec_variants
 from stages.project.datasets import TEST, TRAIN, load_people, with_prepare_hint
@@ -45,7 +47,7 @@ class CheckResult:
     """The scores of a teacher on some people of its dataset."""
 
     score: str
-    """Name of the score: AP or PCKh@0.5."""
+    """Name of the score: AP, PCKh@0.5 or PCK@0.2 torso."""
     value: float
     """The score under the declared spec, 0 to 100."""
     people: int
@@ -61,7 +63,7 @@ class CheckResult:
     variants: list[tuple[SpecVariant, float]]
     """Variants of the spec with their scores, best first."""
     areas: str = ""
-    """The areas in OKS, in words, where the score is AP."""
+    """The areas in OKS, and guessed sigmas, in words, where the score is AP."""
 
     @property
     def better_variant(self) -> tuple[SpecVariant, float] | None:
@@ -74,8 +76,12 @@ class CheckResult:
         """Why the teacher is useless as it is declared, and what to do; None if it is not."""
         if np.isnan(self.value):
             return (
-                f"{self.score} is over nobody: it can be computed of none of {self.people} people of its own dataset, as PCKh needs "
-                "head boxes, or head top and upper neck labelled: name MPII's truth file (`truth`) in params.yaml"
+                f"{self.score} is over nobody: it can be computed of none of {self.people} people of its own dataset, as "
+                + (
+                    "PCK needs both ends of the torso labelled: take another `score` in params.yaml"
+                    if self.score == SCORE_NAMES["pck"]
+                    else "PCKh needs head boxes, or head top and upper neck labelled: name MPII's truth file (`truth`) in params.yaml"
+                )
             )
         result = f"{self.score} {self.value:.1f} on {self.people} people of its own dataset"
         if self.better_variant and self.people >= MIN_PEOPLE:
@@ -146,7 +152,12 @@ def check_teacher(
             f"params.yaml: teachers.{settings.name}.dataset: expected a dataset with labels to score it by, "
             f"found {settings.dataset} with boxes only"
         )
-    split = TRAIN if dataset.train else TEST
+    split = TRAIN if dataset.labels_train else TEST
+    if split not in dataset.splits:
+        raise UserError(
+            f"params.yaml: teachers.{settings.name}.dataset: expected a dataset with labels to score it by, "
+            f"found {settings.dataset}, whose labels are not used"
+        )
     truth = spread_people(load_people(settings.dataset, split), people)
     used = truth.rows(truth.use)
     if not len(used):
@@ -170,8 +181,14 @@ def check_teacher(
         confident_share=float(np.mean(confidence > CONFIDENT)),
         errors=keypoint_errors(truth, poses[declared.change]),
         variants=sorted(((variant, scores[variant.change][1]) for variant in variants), key=lambda entry: -entry[1]),
-        areas=areas_used(truth) if dataset.score == "ap" else "",
+        areas=_oks_basis(truth) if dataset.score == "ap" else "",
     )
+
+
+def _oks_basis(truth: People) -> str:
+    """Return what the areas in OKS are, and whether its sigmas are guessed."""
+    guess = guessed_sigmas_note(truth.skeleton)
+    return areas_used(truth) + (f"; {guess}" if guess else "")
 
 
 def spread_people(people: People, count: int) -> People:

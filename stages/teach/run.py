@@ -108,7 +108,7 @@ def run(
         _estimate(opened, jobs, batch, project.remote_targets, log)
         return
     with _executor(opened, settings, device, batch, scheduler, log) as executor:
-        if not own_dataset.labelled:
+        if not (own_dataset.labels_train or (own_dataset.labelled and own_dataset.test)):
             log(f"teacher {teacher}: not scored, since {settings.dataset} has boxes only")
         elif check and teach_settings.check and not all(_is_finished(opened, executor, job) for job in jobs):
             variants = [variant for variant in spec_variants(settings.spec) if variant.decisive]
@@ -244,7 +244,7 @@ def _summary(
     own_dataset = datasets[settings.dataset]
     scores = []
     for job in jobs:
-        if job.dataset == settings.dataset and own_dataset.labelled:
+        if job.dataset == settings.dataset and own_dataset.labels_train:
             poses = stored_poses(settings, job.dataset, job.split, job.people, job.path)
             name, value = accuracy(own_dataset.score, job.people, poses)
             scored = "over nobody" if np.isnan(value) else f"{value:.1f}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.closure import ROOT
-from tests.faults import rows_annotations, rows_results, rows_settings
+from tests.faults import rows_annotations, rows_results, rows_settings, rows_skeletons
 from tests.faults.accepted import ACCEPTED
 from tests.faults.table import Row
 
@@ -12,6 +12,7 @@ PAGE = ROOT / "docs/bad-input.md"
 SECTIONS: dict[str, tuple[Row, ...]] = {
     "Annotations and the images they name": rows_annotations.ROWS,
     "params.yaml, teachers, images, tables": rows_settings.ROWS,
+    "Skeletons of your own": rows_skeletons.ROWS,
     "Stores, students, predictions, checkpoints, your own images, archives": rows_results.ROWS,
 }
 

@@ -162,7 +162,7 @@ ROWS = (
         "labelled people without a score",
         write_params(datasets__coco__score="none"),
         PREPARE,
-        "params.yaml: datasets.coco.score: expected `ap` or `pckh`, as its people are labelled, found none",
+        "params.yaml: datasets.coco.score: expected `ap`, `pckh` or `pck`, as its people are labelled, found none",
         "correct params.yaml",
         printed=False,
     ),

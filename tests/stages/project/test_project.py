@@ -73,7 +73,7 @@ def test_missing_file(tmp_path, monkeypatch):
         ("", "expected a mapping, found NoneType"),
         ("- 1", "expected a mapping, found list"),
         ("seeed: 1", "unknown key `seeed`: did you mean `seed`?"),
-        ("zzz: 1", "unknown key `zzz`: known are seed, data, sample, datasets"),
+        ("zzz: 1", "unknown key `zzz`: known are seed, data, sample, skeletons, datasets"),
         ("1: 2", "unknown key `1`"),
         ("seed: many", "seed: expected a whole number from 0 to 2^63 - 1, found 'many'"),
         ("seed: 1.5", "seed: expected a whole number from 0 to 2^63 - 1, found 1.5"),
