@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import UserError
+from pipeline.common.extras import missing_package
 
 if TYPE_CHECKING:
     from pipeline.people.images import read_image
@@ -29,4 +30,7 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'pose_fusion' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    try:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        raise missing_package(error, f"pose_fusion.{name}") from error

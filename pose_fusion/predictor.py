@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.common.errors import UserError, short_repr
+from pipeline.common.extras import missing_package
 from pipeline.inference.exported import open_exported
 from pipeline.inference.predict import poses_of_crops
 from pipeline.pose.crops import crop
@@ -65,8 +66,11 @@ def _exported(path: Path, device: Device, batch: int) -> tuple[NetworkSpec, Forw
 
 
 def _trained(folder: Path, device: Device) -> tuple[NetworkSpec, Forward]:
-    from pipeline.networks.build import load_student
-    from pipeline.networks.run import forward_of, torch_device
+    try:
+        from pipeline.networks.build import load_student
+        from pipeline.networks.run import forward_of, torch_device
+    except ModuleNotFoundError as error:
+        raise missing_package(error, f"{folder}: a folder of weights") from error
 
     student = load_student(folder)
     return student.spec, forward_of(student.network.to(torch_device(device)), student.spec)
