@@ -82,7 +82,7 @@ lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet torch==2.13.0
-	.venv-lock/bin/pip install --quiet --editable '.[test]'
+	.venv-lock/bin/pip install --quiet --editable '.[dev]'
 	.venv-lock/bin/pip freeze --exclude-editable | sed -E \
 		-e '/^(nvidia-|triton|cuda-)/d' \
 		-e 's/^(torch==[0-9.]+)\+.*/\1/' \

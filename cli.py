@@ -601,11 +601,15 @@ def experiment_table() -> None:
 def main() -> None:
     """Run the console command."""
     from pipeline.common.errors import UserError
+    from pipeline.common.extras import missing_package
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     try:
-        app()
+        try:
+            app()
+        except ModuleNotFoundError as error:
+            raise missing_package(error, "this command") from error
     except UserError as error:
         if os.environ.get("POSE_FUSION_DEBUG"):
             raise

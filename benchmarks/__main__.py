@@ -23,6 +23,7 @@ ON_THE_CPU = (
     ("student_step", "--device", "cpu", "--draw", "40", "--steps", "5"),
     ("cluster", "--device", "cpu"),
     ("scale",),
+    ("evaluation",),
 )
 ON_A_GPU = (
     ("teacher_bound", "--device", "cuda", "--draw", "1000"),

@@ -30,7 +30,9 @@ def closure(stage: str, root: Path = ROOT) -> list[str]:
 
 def source_files(root: Path = ROOT) -> list[Path]:
     """All code files of the project's packages."""
-    return sorted(f for package in PACKAGES for f in (root / package).rglob("*.py") if f.stat().st_size)
+    return sorted(
+        f for package in (*PACKAGES, "pose_fusion") for f in (root / package).rglob("*.py") if f.stat().st_size
+    )
 
 
 def package_of(file: str) -> str:

@@ -20,6 +20,7 @@ FLOORS = (
         *("stages/show.py", "stages/store_info.py", "stages/store_stats.py", "stages/teach"),
     ),
     ("stages/experiment", "stages/report"),
+    ("pose_fusion",),
 )
 """From the lowest up: what stands on a floor imports from floors below it only."""
 
@@ -53,7 +54,8 @@ def _module(file: Path, root: Path) -> str:
 
 def _package(file: Path, root: Path) -> str:
     path = file.relative_to(root).as_posix()
-    return "cache" if path.startswith("cache/") else package_of(path)
+    room = path.split("/")[0]
+    return room if room in ("cache", "pose_fusion") else package_of(path)
 
 
 def main() -> None:

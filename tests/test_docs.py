@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import typer
+import yaml
 from typer.core import TyperCommand, TyperGroup
 
 import cli
@@ -19,13 +21,15 @@ from pipeline.networks.pyramid import Pyramid
 from pipeline.pose.options import NetworkSettings
 from pipeline.pose.skeletons import COCO17, MPII16, union
 from pipeline.pose.spec import METADATA_KEY, parse_spec
-from stages.project.project import SECTIONS
+from stages import crops
+from stages.project.project import SECTIONS, load_project
 from tests.closure import PACKAGES, ROOT
 from tests.fixtures import PARAMS, save_teacher
+from tests.stages.training.tiny_student import student_params
 
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "results").rglob("*.md")])
-FOLDERS = "pipeline|stages|cache|docs|params|experiments|tests|benchmarks|endurance|fuzzing"
+FOLDERS = "pipeline|stages|cache|pose_fusion|examples|docs|params|experiments|tests|benchmarks|endurance|fuzzing"
 PATH = re.compile(rf"(?<![\w/.*-])(?:{FOLDERS})/[\w./-]*\w/?")
 PLACEHOLDER = re.compile(r"NAME|FILE|\.\.\.")
 DEFINED = re.compile(r"`(\w+)`\s+in\s+`([\w/]+\.py)`")
@@ -158,7 +162,7 @@ def test_names_are_in_the_files_that_they_are_said_to_be_in(page: Path) -> None:
 def test_identifiers_occur_in_the_code(page: str) -> None:
     """Those that cannot be plain words: with an underscore or a capital letter."""
     spans = {code for code in code_of((ROOT / page).read_text()) if re.fullmatch(r"_?[A-Za-z]\w*", code)}
-    files = [file for folder in (*PACKAGES, "tests") for file in (ROOT / folder).rglob("*.py")]
+    files = [file for folder in (*PACKAGES, "pose_fusion", "tests") for file in (ROOT / folder).rglob("*.py")]
     words = {word for file in files if file.name != "test_docs.py" for word in re.findall(r"\w+", file.read_text())}
     absent = sorted(each for each in spans - words if re.search("[A-Z_]", each) and not PLACEHOLDER.search(each))
     assert not absent, "\n".join(absent)
@@ -183,23 +187,33 @@ def python_blocks(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("code", [code for page in PAGES for code in python_blocks(page)])
-def test_python_in_the_pages_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder with an image, a student, and an exported one."""
+def test_python_in_the_pages_runs(code: str, taught: Path) -> None:
+    """In a project with stores of targets and crops, an image, a student, and an exported one."""
+    exec(code, {"project": make_pages_project(taught)})
+
+
+def make_pages_project(folder: Path) -> Path:
+    """Give a taught project what the pages name: the teacher's stores as `coco`, the student `unified`, its crops, its files, an image."""
+    shutil.copytree(folder / "data/targets/tiny", folder / "data/targets/coco")
+    settings = student_params()
+    settings["distill"]["images"] = "crops"
+    settings["students"] = {"unified": settings["students"]["both"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    crops.run(load_project(), log=lambda line: None)
     keypoints = union((COCO17, MPII16))
     spec = {**PARAMS["teachers"]["tiny"], "skeleton": "unified", "kind": "heatmap_logits"}
     carried = {"spec": json.dumps(spec), "keypoints": json.dumps(keypoints.keypoints)}
-    for folder in ("holiday", "data/students/unified", "data/exported"):
-        (tmp_path / folder).mkdir(parents=True)
+    for name in ("holiday", "data/students/unified", "data/exported"):
+        (folder / name).mkdir(parents=True)
     save_teacher(
-        tmp_path / "data/exported/unified.onnx",
+        folder / "data/exported/unified.onnx",
         len(keypoints),
         metadata={METADATA_KEY + name: text for name, text in carried.items()},
     )
     student = Student(Pyramid(len(keypoints), 8, 1), NetworkSettings(width=8), parse_spec(spec, "spec", keypoints))
-    save_student(student, tmp_path / "data/students/unified", {})
-    cv2.imwrite(str(tmp_path / "holiday/one.jpg"), np.full((480, 640, 3), 127, np.uint8))
-    monkeypatch.chdir(tmp_path)
-    exec(code, {})
+    save_student(student, folder / "data/students/unified", {})
+    cv2.imwrite(str(folder / "holiday/one.jpg"), np.full((480, 640, 3), 127, np.uint8))
+    return folder
 
 
 def test_the_page_of_settings_has_every_section() -> None:

@@ -8,7 +8,12 @@ import pytest
 from tests.closure import ROOT, imported_modules
 from tests.house import not_downwards
 
-ALLOWED = {"pipeline": set(), "cache": {"pipeline"}, "stages": {"pipeline", "cache"}}
+ALLOWED = {
+    "pipeline": set(),
+    "cache": {"pipeline"},
+    "stages": {"pipeline", "cache"},
+    "pose_fusion": {"pipeline", "cache", "stages"},
+}
 HEAVY = ("torch", "zarr", "dask", "onnxruntime", "cv2", "scipy", "pyarrow")
 
 

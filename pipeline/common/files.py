@@ -1,8 +1,10 @@
 """Writing files and folders so that a killed process leaves the old or the new content: written aside, flushed, renamed."""
 
+import errno
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 FilePath = str | os.PathLike[str]
@@ -11,16 +13,29 @@ FilePath = str | os.PathLike[str]
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the content of a file in one step. An OSError, of a full disk for example, leaves the old file and no other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Replace the contents of files that belong together: an OSError leaves all old files and no other.
+
+    All are on the disk before the first is renamed, so that a kill between two renames alone leaves new files beside old ones.
+    """
+    asides = {path: path.with_name(path.name + ".partial") for path in contents}
     try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
+        for path, aside in asides.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            with aside.open("wb") as stream:
+                stream.write(contents[path])
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path, aside in asides.items():
+            os.replace(aside, path)
     except OSError:
-        aside.unlink(missing_ok=True)
+        for aside in asides.values():
+            aside.unlink(missing_ok=True)
         raise
 
 

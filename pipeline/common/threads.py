@@ -1,16 +1,38 @@
 """The threads that read, crop and write: their number, and a pool of them that ends with its block."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where a process of Linux, in a container too, sees its own limits."""
+
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use: by its affinity (taskset, Slurm) and its quota (a container's --cpus)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def _quota() -> float | None:
+    """Return how many cores' time the control group of this process has; None where it has no limit, or there is none."""
+    try:
+        limit, period = (CONTROL_GROUP / "cpu.max").read_text().split()  # version 2
+    except (OSError, ValueError):
+        try:
+            limit, period = ((CONTROL_GROUP / f"cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return None
+    try:
+        return float(limit) / float(period) if float(limit) > 0 else None
+    except (ValueError, ZeroDivisionError):  # `max` is no limit
+        return None
 
 
 @contextlib.contextmanager

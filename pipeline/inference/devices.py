@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from pipeline.common.errors import UserError, one_line
+from pipeline.common.threads import cores
 from pipeline.pose.options import Device
 
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -54,7 +56,7 @@ class NoCuda:
 
 
 def open_session(model: Path | bytes, device: Device, threads: int = 0) -> OpenSession:
-    """Open a model, a file or its content, on a device; `auto` takes CUDA if it works. `threads` 0: the runtime chooses.
+    """Open a model, a file or its content, on a device; `auto` takes CUDA if it works. `threads` 0: those of its cores.
 
     Raises the runtime's own error for a model that it cannot open, and UserError if the device is `cuda` and CUDA does not work.
     """
@@ -124,7 +126,7 @@ def _session(
     """Open a session on a device; with `no_fallback` no part of the model may run on the CPU."""
     ort.set_default_logger_severity(FATAL)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _threads()
     options.log_severity_level = FATAL
     providers: list[str | tuple[str, dict[str, str]]] = []
     if device == "cuda":
@@ -135,6 +137,11 @@ def _session(
         providers.append(PROVIDERS["cpu"])
     # The runtime's own fallback prints, and changes to the CPU in the middle of a run.
     return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+
+
+def _threads() -> int:
+    """Return 0, the runtime's own choice, where this process may use all cores; else their number, which the runtime does not ask for."""
+    return 0 if cores() == os.cpu_count() else cores()
 
 
 def _convolve() -> None:

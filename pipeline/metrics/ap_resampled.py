@@ -1,6 +1,6 @@
 """Accumulates COCO's matches into average precision for many resamples at once. The matching itself is pycocotools'."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from pipeline.metrics.bootstrap import Resamples
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 """Recalls at which the precision is read (pycocotools, `recThrs`)."""
 
-MAX_VALUES_IN_MEMORY = 4_000_000
-"""Resamples x poses that are computed at once, for one threshold."""
+VALUES_AT_ONCE = 2**18
+"""Resamples x poses that are computed at once, for one threshold: few enough for a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,57 @@ def average_precision(matches: Matches, resamples: Resamples) -> np.ndarray:
     """
     people = resamples.counts_of(matches.person_image_id).sum(axis=1)
     result = np.full(len(people), np.nan)
-    rows = max(1, MAX_VALUES_IN_MEMORY // max(len(matches.image_id), 1))
-    for start in range(0, len(people), rows):
-        known = np.flatnonzero(people[start : start + rows] > 0) + start
-        drawn = replace(resamples, counts=resamples.counts[known]).counts_of(matches.image_id)
-        precisions = [
-            _precision(drawn, correct, false, people[known])
-            for correct, false in zip(matches.correct, matches.false, strict=True)
-        ]
-        result[known] = np.concatenate(precisions, axis=1).mean(axis=1)
+    known = np.flatnonzero(people > 0)
+    counts, images = resamples.counts[known].astype(np.int32), resamples.positions_of(matches.image_id)
+    thresholds = [_Threshold(c, f) for c, f in zip(matches.correct, matches.false, strict=True)]
+    rows = max(1, VALUES_AT_ONCE // max(len(matches.image_id), 1))
+    for start in range(0, len(known), rows):
+        drawn = np.take(counts[start : start + rows], images, axis=1)
+        ranks = np.cumsum(drawn, axis=1, dtype=np.int32)
+        of_block = known[start : start + rows]
+        result[of_block] = np.mean(
+            [_mean_precision(each, drawn, ranks, people[of_block]) for each in thresholds], axis=0
+        )
     return result
 
 
-def _precision(drawn: np.ndarray, correct: np.ndarray, false: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Return float64 (B, 101): for each of B resamples the best precision at a recall or beyond; 0 where it is never reached."""
-    hits = np.cumsum(drawn[:, correct], axis=1)
-    misses = np.cumsum(drawn * false, axis=1)[:, correct]  # precision peaks, and recall grows, at correct poses alone
-    precision = hits / (misses + hits + np.spacing(1))
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
-    recall = hits / people[:, None]
-    reached = [np.searchsorted(row, RECALL_THRESHOLDS) for row in recall]
-    return np.take_along_axis(best, np.array(reached, int).reshape(-1, len(RECALL_THRESHOLDS)), axis=1)
+class _Threshold:
+    """Positions among the poses at one threshold: of the correct ones (C,), and of those that are neither correct nor false."""
+
+    def __init__(self, correct: np.ndarray, false: np.ndarray) -> None:
+        self.correct = np.flatnonzero(correct)
+        self.ignored = np.flatnonzero(~correct & ~false)
+        self.ignored_before = np.searchsorted(self.ignored, self.correct)
+        """Number of ignored poses before each correct one."""
+
+
+def _mean_precision(at: _Threshold, drawn: np.ndarray, ranks: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Return float64 (B,): the mean over RECALL_THRESHOLDS of the best precision at a recall or beyond; 0 where it is not reached.
+
+    `drawn` (B, D) is how often each pose was drawn, `ranks` its sum up to each pose. Precision peaks, and recall grows, at correct
+    poses alone. The best of a recall's stretch of poses, up to the next recall, comes first, and then the best of all later ones.
+    """
+    hits = np.cumsum(np.take(drawn, at.correct, axis=1), axis=1, dtype=np.int32)
+    if not hits.shape[1]:
+        return np.zeros(len(hits))
+    counted = np.take(ranks, at.correct, axis=1)
+    if len(at.ignored):
+        ignored = np.cumsum(np.take(drawn, at.ignored, axis=1), axis=1, dtype=np.int32)
+        counted -= np.take(np.pad(ignored, ((0, 0), (1, 0))), at.ignored_before, axis=1)
+    precision = hits / (counted + np.spacing(1))
+    least_hits = _least_hits(people)
+    reached = np.array([np.searchsorted(row, least) for row, least in zip(hits, least_hits, strict=True)])
+    width = hits.shape[1]
+    starts = np.minimum(reached, width - 1) + width * np.arange(len(hits))[:, None]
+    stretches = np.maximum.reduceat(precision.ravel(), starts.ravel()).reshape(starts.shape)
+    best = np.maximum.accumulate(stretches[:, ::-1], axis=1)[:, ::-1]
+    return np.where(reached < width, best, 0.0).mean(axis=1)
+
+
+def _least_hits(people: np.ndarray) -> np.ndarray:
+    """Return int64 (B, 101): the fewest hits whose share of `people` (B,), as a float, is at least each of RECALL_THRESHOLDS."""
+    people = people[:, None]
+    least = np.ceil(RECALL_THRESHOLDS * people).astype(np.int64)
+    least -= (least - 1) / people >= RECALL_THRESHOLDS  # where the product was rounded
+    least += least / people < RECALL_THRESHOLDS
+    return least

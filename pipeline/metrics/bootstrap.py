@@ -24,12 +24,16 @@ class Resamples:
 
     def counts_of(self, image_id: np.ndarray) -> np.ndarray:
         """Return int64 (B, N): how often the image of each of N rows was drawn; ValueError for an image that is not resampled."""
+        return np.take(self.counts, self.positions_of(image_id), axis=1)
+
+    def positions_of(self, image_id: np.ndarray) -> np.ndarray:
+        """Return int64 (N,): the column of each row's image; ValueError for an image that is not resampled."""
         positions = np.searchsorted(self.image_id, image_id)
         if len(image_id) and not (
             positions.max(initial=0) < len(self.image_id) and (self.image_id[positions] == image_id).all()
         ):
             raise ValueError("a row's image is not among those that are resampled")
-        return self.counts[:, positions]
+        return positions
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def keypoint_evaluation(
     truth: People, poses: Poses, keypoints: tuple[str, ...] | None = None
 ) -> tuple[dict[str, float], Matches]:
     """Return the values of `keypoint_ap`, and the matches that its AP is computed from."""
-    from pycocotools.cocoeval import COCOeval
+    from pipeline.metrics.oks import FastCOCOeval  # loads pycocotools
 
     evaluated = Skeleton("evaluated", truth.skeleton.keypoints if keypoints is None else tuple(keypoints))
     lacking = [k for k in evaluated.keypoints if k not in truth.skeleton.keypoints]
@@ -47,7 +47,7 @@ def keypoint_evaluation(
         raise UserError(f"scores of poses: expected finite numbers, found {poses.score[row]} in row {row}")
     image_ids = sorted({*truth.image_id.tolist(), *poses.image_id.tolist()})
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress and its table
-        evaluation = COCOeval(
+        evaluation = FastCOCOeval(
             coco_index(truth_annotations(truth, evaluated), image_ids),
             coco_index(pose_annotations(poses, evaluated), image_ids),
             "keypoints",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.common.errors import UserError
-from pipeline.common.files import write_atomically
+from pipeline.common.files import write_atomically, write_together
 from pipeline.common.locks import exclusive
 from pipeline.export.int8 import quantise_int8
 from pipeline.export.model_card import model_card
@@ -42,8 +42,8 @@ def run(
 ) -> None:
     """Export one student (the first by default) to data/exported/<name>.onnx, or `out`, and its model card beside it.
 
-    By default the file's name ends in `-rtmlib`, `-float16` or `-int8` where the file is of that form or precision. UserError, and
-    no file, where the file's output differs from torch's.
+    By default the file's name ends in `-rtmlib`, `-float16` or `-int8` where the file is of that form or precision. UserError where
+    the file's output differs from torch's. After any error file and card are what they were before.
     """
     name, config = project.student(student)
     loaded = load_student(STUDENTS / name)
@@ -57,23 +57,24 @@ def run(
     images = project.dataset(config.datasets[0]).images(TRAIN)
     spec = rtmlib_spec(loaded.spec) if target == "rtmlib" else loaded.spec
     crops = _crops(spec, people, images)
-    with exclusive(file, remove_lock_file=True):
-        if target == "rtmlib":
-            form = RtmlibForm(loaded.network, loaded.spec)
-            difference = export_onnx(form, spec, file, crops, RTMLIB_TOLERANCE)
-        else:
-            difference = _export(loaded, file, crops, precision)
+    card_file = file.with_suffix(".md")
+    with exclusive(file, remove_lock_file=True), tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / file.name
+        try:
+            difference = _export(loaded, spec, draft, crops, target, precision)
+        except UserError as error:
+            raise UserError(str(error).replace(str(draft), str(file))) from error
+        agreement = _agreement(loaded, draft, people, images) if suffix else None
+        card = model_card(collect_card(project, name, draft, loaded.spec, target, precision))
+        write_together({file: draft.read_bytes(), card_file: card.encode()})
         log(
             f"{file}: {len(spec.skeleton)} keypoints, any batch, "
             f"ONNX Runtime within {difference:.1e} of torch on {len(people)} crops"
         )
-        if suffix:
-            log(_agreement(loaded, file, people, images))
+        if agreement:
+            log(agreement)
         if target == "rtmlib":
             log(f"rtmlib: RTMPose({file.name!r}, model_input_size={spec.input_wh})")
-        card_file = file.with_suffix(".md")
-        card = collect_card(project, name, file, loaded.spec, target, precision)
-        write_atomically(card_file, model_card(card).encode())
     log(f"{card_file}: its model card")
 
 
@@ -88,8 +89,12 @@ def _crops(spec: NetworkSpec, people: People, images: Path) -> np.ndarray:
     return crops[np.argsort(rows)]
 
 
-def _export(loaded: Student, file: Path, crops: np.ndarray, precision: ExportPrecision) -> float:
+def _export(
+    loaded: Student, spec: NetworkSpec, file: Path, crops: np.ndarray, target: ExportForm, precision: ExportPrecision
+) -> float:
     """Write the student and return the largest difference from torch, which is that of the float32 file before any conversion."""
+    if target == "rtmlib":
+        return export_onnx(RtmlibForm(loaded.network, loaded.spec), spec, file, crops, RTMLIB_TOLERANCE)
     if precision == "float32":
         return export_onnx(loaded.network, loaded.spec, file, crops)
     with tempfile.TemporaryDirectory() as folder:

@@ -43,11 +43,17 @@ def network_target_wh(spec: NetworkSpec) -> tuple[int, int]:
 def _to_device(
     inputs: TrainingInputs, loaded: LoadedBatch, step: int, processes: Processes, device: torch.device
 ) -> TrainingBatch:
-    settings, spec = inputs.settings, inputs.spec
-    target_wh = network_target_wh(spec)
     entropy = [inputs.seed, APPEARANCE, step, *([processes.rank] if processes.rank else [])]
     stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
-    random = torch.Generator().manual_seed(int(stream >> np.uint64(1)))
+    return training_batch(inputs, loaded, torch.Generator().manual_seed(int(stream >> np.uint64(1))), device)
+
+
+def training_batch(
+    inputs: TrainingInputs, loaded: LoadedBatch, random: torch.Generator, device: torch.device
+) -> TrainingBatch:
+    """Return loaded people as the network's input, with labels and targets in the student's frame; colours are drawn from `random`."""
+    settings, spec = inputs.settings, inputs.spec
+    target_wh = network_target_wh(spec)
     crops = recolored(on_device(loaded.crops, device), settings.color, random)
     crops = cut_out(crops, settings.cut_out, random)
     teachers = {

@@ -122,8 +122,11 @@ class Loader:
 
     def load(self, step: int) -> LoadedBatch:
         """Load the batch of a step, counted from 0."""
-        entries = self._entries(step)
         random = np.random.default_rng(np.random.SeedSequence([self.seed, JITTER, step]))
+        return self.load_entries(self._entries(step), random, step)
+
+    def load_entries(self, entries: np.ndarray, random: np.random.Generator, step: int = 0) -> LoadedBatch:
+        """Load people given by source, row and view, int (B, 3), with jitter from `random`. The step tells which views are drawn."""
         flipped = random.random(len(entries)) < self.jitter.flip
         regions = self._regions(entries, random, step)
         entries, flipped, regions = entries[self.batch_slice], flipped[self.batch_slice], regions[self.batch_slice]

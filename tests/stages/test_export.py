@@ -297,3 +297,32 @@ def test_an_export_that_fails_leaves_nothing(project, monkeypatch):
     with pytest.raises(UserError, match="padding"):
         export.run(project_of(PARAMS), log=print, out=Path("new/student.onnx"), target="rtmlib")
     assert not Path("new").exists()
+
+
+def fails(*_):
+    raise UserError("no card")
+
+
+@pytest.mark.parametrize("cause", ["the card cannot be made", "the card is a folder"])
+@pytest.mark.parametrize("before", [True, False], ids=["over an older pair", "for the first time"])
+def test_file_and_card_are_both_new_or_both_as_they_were(messages, tmp_path, monkeypatch, cause, before):
+    """`messages`: an exported file, which is given out again instead of exporting for seconds."""
+    content = Path("data/exported/unified.onnx").read_bytes()
+    monkeypatch.setattr(export, "export_onnx", lambda network, spec, path, *rest: path.write_bytes(content) * 0.0)
+    file, card_file = tmp_path / "out/student.onnx", tmp_path / "out/student.md"
+    file.parent.mkdir()
+    if before:
+        file.write_bytes(b"old file")
+    if cause == "the card is a folder":
+        card_file.mkdir()
+        expected = pytest.raises(IsADirectoryError)
+    else:
+        monkeypatch.setattr(export, "collect_card", fails)
+        expected = pytest.raises(UserError, match="no card")
+        if before:
+            card_file.write_bytes(b"old card")
+    with expected:
+        export.run(project_of(PARAMS), log=print, out=file)
+    assert file.read_bytes() == b"old file" if before else not file.exists()
+    assert card_file.is_dir() or (card_file.read_bytes() == b"old card" if before else not card_file.exists())
+    assert {path.name for path in file.parent.iterdir()} <= {"student.onnx", "student.md"}

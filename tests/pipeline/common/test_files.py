@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipeline.common.files import replace_folder, write_atomically
+from pipeline.common.files import replace_folder, write_atomically, write_together
 
 
 def killed(*_):
@@ -23,6 +23,19 @@ def test_write_atomically_leaves_old_or_new(tmp_path, monkeypatch, step):
     write_atomically(path, b"newer")
     assert path.read_bytes() == b"newer"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("failing", ["one", "two"])
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path, failing):
+    """One of them cannot be replaced, because it is a folder."""
+    (tmp_path / failing).mkdir()
+    contents = {tmp_path / "one": b"1", tmp_path / "two": b"2"}
+    with pytest.raises(IsADirectoryError, match=failing):
+        write_together(contents)
+    assert [path.name for path in tmp_path.iterdir()] == [failing]
+    (tmp_path / failing).rmdir()
+    write_together(contents)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == contents
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):

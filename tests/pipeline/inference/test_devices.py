@@ -1,6 +1,9 @@
 """Where a session really runs, and what is said where it is not CUDA: with a driver, libraries and a runtime that are made up."""
 
 import ctypes
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from pipeline.common.errors import UserError
 from pipeline.inference import devices as providers
 from pipeline.inference.devices import NoCuda, convolution_model, no_cuda, open_session
+from tests.closure import ROOT
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 ONES = {"crops": np.ones((1, 1, 2, 2), np.float32)}
@@ -219,3 +223,24 @@ def test_float32_on_cuda_is_not_tf32():
     crops = np.full((1, 1, 2, 2), 1 + 2**-12, np.float32)
     found = open_session(convolution_model(), "cuda").session.run(None, {"crops": crops})[0].item()
     assert found == pytest.approx(4 + 2**-10, rel=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinities")
+@pytest.mark.parametrize("asked", [0, 3])
+def test_a_session_has_as_many_threads_as_the_process_may_use_cores(asked):
+    """As under `taskset -c 0`. What is asked for is what it gets."""
+    first = min(os.sched_getaffinity(0))
+    code = (
+        "from pipeline.inference.devices import convolution_model, open_session\n"
+        f"session = open_session(convolution_model(), 'cpu', {asked}).session\n"
+        "print(session.get_session_options().intra_op_num_threads)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{first}])\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    everywhere = len(os.sched_getaffinity(0)) == os.cpu_count() == 1
+    assert done.stdout.strip() == str(asked or (0 if everywhere else 1))

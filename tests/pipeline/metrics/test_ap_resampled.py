@@ -78,7 +78,7 @@ def test_in_parts_it_is_the_same(make_people, make_poses, monkeypatch):
     matches = keypoint_evaluation(*crowd_of(make_people, make_poses))[1]
     resamples = draw_resamples(np.concatenate([matches.image_id, matches.person_image_id]), 7, [0])
     whole = average_precision(matches, resamples)
-    monkeypatch.setattr("pipeline.metrics.ap_resampled.MAX_VALUES_IN_MEMORY", 2 * len(matches.image_id))
+    monkeypatch.setattr("pipeline.metrics.ap_resampled.VALUES_AT_ONCE", 2 * len(matches.image_id))
     np.testing.assert_array_equal(average_precision(matches, resamples), whole)
 
 
