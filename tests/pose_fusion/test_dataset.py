@@ -108,7 +108,7 @@ def test_torchs_seed_decides_on_the_jitter(taught) -> None:
 
 def test_views_that_are_not_stored_are_refused(taught) -> None:
     with pytest.raises(pose_fusion.UserError, match=r"students\.both\.views: expected `replayed`"):
-        open_dataset(taught, views="warped")
+        open_dataset(taught, views="online")
 
 
 def test_the_example_learns(taught) -> None:
