@@ -89,7 +89,7 @@ class EfficientNetLite0(nn.Module):
             fixed.requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x = relu6(_normed(images, self.conv_stem, self.bn0))
+        x = relu6(_normed(images, self.conv_stem, self.bn0), inplace=True)
         levels = []
         for n, block in enumerate(self.blocks):
             x = block(x)
@@ -117,8 +117,8 @@ class _Block(nn.Module):
             fixed.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = relu6(_normed(x, self.expand_conv, self.bn0)) if self.expands else x
-        y = relu6(_normed(y, self.depthwise_conv, self.bn1))
+        y = relu6(_normed(x, self.expand_conv, self.bn0), inplace=True) if self.expands else x
+        y = relu6(_normed(y, self.depthwise_conv, self.bn1), inplace=True)
         y = _normed(y, self.project_conv, self.bn2)
         return x + y if self.shortcut else y
 
