@@ -247,6 +247,12 @@ def evaluate(
         Path | None,
         typer.Option(help="With --model or --predictions: JSON file to write the numbers to.", show_default=False),
     ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file to write every number to, a row each.", show_default=False)
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(help="LaTeX file to write the table to, with booktabs' rules.", show_default=False)
+    ] = None,
 ) -> None:
     """Score students and teachers by COCO AP, MPII PCKh and Halpe AP, and write results/ and all poses.
 
@@ -269,15 +275,43 @@ def evaluate(
     if predictions and data:
         from stages.evaluate import score_predictions
 
-        score_predictions.run(_project(), predictions, data[0], out)
+        score_predictions.run(_project(), predictions, data[0], out, csv=csv, latex=latex)
     elif model:
         from stages.evaluate import score_model
 
-        score_model.run(_project(), model, data or (), against, flip, device, out)
+        score_model.run(_project(), model, data or (), against, flip, device, out, csv=csv, latex=latex)
     else:
         from stages.evaluate import run as evaluate
 
-        evaluate.run(_project(), student, device, flip=flip)
+        evaluate.run(_project(), student, device, flip=flip, csv=csv, latex=latex)
+
+
+@app.command()
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two or more models: ONNX files, students' folders, names of students or teachers. The first is the reference.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DATASET or DATASET:SPLIT; by default all test parts. Can be given several times.", show_default=False
+        ),
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the output for the mirrored crop.")] = False,
+    device: DeviceOption = "auto",
+    csv: Annotated[Path | None, typer.Option(help="CSV file to write the differences to.", show_default=False)] = None,
+) -> None:
+    """Compare models with the first one, by each score and by each keypoint, with intervals that are paired over the test images.
+
+    pipeline compare unified joint coco-only --data mpii
+    """
+    from stages.evaluate import compare
+
+    compare.run(_project(), models, data or (), flip, device, csv)
 
 
 @app.command()

@@ -26,6 +26,7 @@ COMMANDS = [
         "calibrate",
         "distill",
         "evaluate",
+        "compare",
         "export",
         "show",
         "predict",

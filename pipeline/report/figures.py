@@ -25,7 +25,10 @@ class Plot:
     """A plot as SVG. The template trusts it, so its texts must be escaped already."""
 
     caption: str
+    name: str
+    """Name of its files."""
     svg: str
+    pdf: bytes
 
 
 @dataclass(frozen=True)

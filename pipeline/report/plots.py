@@ -1,4 +1,4 @@
-"""Draws plots as inline SVG with Matplotlib, readable on dark and on light pages. What is plotted is computed elsewhere."""
+"""Draws plots as inline SVG and as PDF with Matplotlib, readable on dark and on light pages. What is plotted is computed elsewhere."""
 
 import io
 import math
@@ -20,6 +20,7 @@ GREY = "#8a8a8a"
 PLOT_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pose-fusion",
+    "pdf.fonttype": 42,  # fonts that journals accept
     "text.parse_math": False,
     "font.size": 9,
     "axes.edgecolor": GREY,
@@ -35,6 +36,15 @@ PLOT_STYLE: Any = {
 }
 
 Series = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A plot as an <svg> element and as PDF."""
+
+    name: str
+    svg: str
+    pdf: bytes
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def line_styles(students: Sequence[str], teachers: Sequence[str]) -> dict[str, L
     }
 
 
-def loss_curves(name: str, curves: Mapping[str, Series], teachers: Sequence[str]) -> str:
+def loss_curves(name: str, curves: Mapping[str, Series], teachers: Sequence[str]) -> Drawing:
     """Draw a plot per student with its loss terms over `step`. A term has the same colour in all plots."""
     colors = dict(zip(("total", "truth", *teachers), (GREY, *COLORS), strict=False))
     with rc_context(PLOT_STYLE):
@@ -67,10 +77,10 @@ def loss_curves(name: str, curves: Mapping[str, Series], teachers: Sequence[str]
             axis.set_xlabel("step")
             axis.set_ylim(bottom=0)
             axis.legend(fontsize=8)
-        return _svg(figure, name)
+        return Drawing(name, _svg(figure, name), _pdf(figure))
 
 
-def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], styles: Mapping[str, LineStyle]) -> str:
+def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], styles: Mapping[str, LineStyle]) -> Drawing:
     """Draw a plot per dataset with a line per model: `pck` over `threshold`."""
     handles: dict[str, Any] = {}
     with rc_context(PLOT_STYLE):
@@ -89,7 +99,7 @@ def pck_curves(name: str, curves: Mapping[str, Mapping[str, Series]], styles: Ma
             axis.set_xlabel("distance / longer box side")
         axes[0].set_ylabel("keypoints within, %")
         _legend(figure, handles)
-        return _svg(figure, name)
+        return Drawing(name, _svg(figure, name), _pdf(figure))
 
 
 def keypoint_bars(
@@ -98,7 +108,7 @@ def keypoint_bars(
     values: Mapping[str, Sequence[float | None]],
     styles: Mapping[str, LineStyle],
     score: str,
-) -> str:
+) -> Drawing:
     """Draw the `score` per keypoint, 0 to 100: horizontal bars for the first model, marks for the others."""
     first, *others = values
     rows = range(len(keypoints))
@@ -123,7 +133,7 @@ def keypoint_bars(
         axis.set_xlim(0, 100)
         axis.set_xlabel(f"{score}, %")
         _legend(figure, handles)
-        return _svg(figure, name)
+        return Drawing(name, _svg(figure, name), _pdf(figure))
 
 
 def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:
@@ -145,6 +155,13 @@ def _grid(count: int, wh: tuple[float, float], across: int = 4) -> tuple[Figure,
 
 def _floats(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
+
+
+def _pdf(figure: Figure) -> bytes:
+    """Return the figure as PDF. Equal figures give equal bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return stream.getvalue()
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -1,6 +1,6 @@
 """The settings of `evaluate` and the document metrics.json. Tables for people are in tables.py; scores are computed elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -59,6 +59,18 @@ def metrics_document(
                 **{name: [score.value, *score.interval] for name, score in difference.items()},
             }
     return document
+
+
+def summary_document(
+    metrics: Mapping[str, Mapping[str, Any]], models: Sequence[str], datasets: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return the content of summary.json: of each of the `models` its average and its main score on every dataset, 0 to 100."""
+    summary = {}
+    for model in models:
+        keys = {name: main_score(metrics[model][name]) for name in datasets}
+        main = {f"{name} {key}": metrics[model][name][key] for name, key in keys.items() if key is not None}
+        summary[model] = {"average": metrics[model]["average"], **main}
+    return summary
 
 
 def refuse_nobody(scores: ModelScores, what: str, kind: ScoreKind) -> None:

@@ -19,9 +19,10 @@ from pipeline.pose.skeletons import Skeleton
 from stages.evaluate.curves import CURVES_FILE, write_curves
 from stages.evaluate.inference import DetectedPeople, detected_people, poses_in_boxes, poses_in_detections
 from stages.evaluate.models import Model, models_of
+from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.poses import POSES_FOLDER, poses_path, write_poses
-from stages.evaluate.results import EvaluateSettings, metrics_document, refuse_nobody
+from stages.evaluate.results import EvaluateSettings, metrics_document, refuse_nobody, summary_document
 from stages.evaluate.tables import difference_table, joint_table, results_table, table_notes
 from stages.project.datasets import TEST, VALIDATION, load_people
 from stages.project.project import Project
@@ -35,11 +36,13 @@ def run(
     device: Device = "auto",
     log: Callable[[str], None] = print,
     flip: bool = False,
+    csv: Path | None = None,
+    latex: Path | None = None,
 ) -> None:
     """Score all trained students and the teachers whose files exist, and write results and poses.
 
     With `student` only that student and the teachers are scored. Then, and where `flip` differs from params.yaml, nothing is
-    written: the results are those of all models under the settings of params.yaml.
+    written: the results are those of all models under the settings of params.yaml. `csv` and `latex` are files for the tables.
     """
     everything = project.datasets
     datasets = {name: dataset for name, dataset in everything.items() if dataset.test}
@@ -76,13 +79,16 @@ def run(
         tables.append(difference_table(results, datasets))
     tables += [joint_table(results, name) for name, dataset in datasets.items() if dataset.score == "pckh"]
     text = "\n".join([*tables, *(f"{note}\n" for note in table_notes(results, datasets, truths, count))])
+    write_paper(results, datasets, csv, latex, log)
     if student or flip > settings.flip:
         log(text)
         return
     metrics = metrics_document(results, datasets, validation)
     document = {model.name: {"sha256": model.sha256, **metrics[model.name]} for model in models}
+    own = [model.name for model in models if model.name in project.main_students] or [models[0].name]
     with exclusive(POSES_FOLDER, remove_lock_file=True):
         write_atomically(RESULTS_FOLDER / "metrics.json", json_bytes(document))
+        write_atomically(RESULTS_FOLDER / "summary.json", json_bytes(summary_document(document, own, list(datasets))))
         write_atomically(RESULTS_FOLDER / "table.md", text.encode())
         aside = POSES_FOLDER.with_name(POSES_FOLDER.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)
@@ -94,6 +100,11 @@ def run(
     log(
         f"numbers: {RESULTS_FOLDER / 'metrics.json'}; poses: {POSES_FOLDER}/; curves: {CURVES_FILE}; a page of it all: `pipeline report`"
     )
+
+
+def part_stream(seed: int, part: DatasetPart) -> list[int]:
+    """Return the seed of a part's resamples."""
+    return [seed, *part.title.encode()]
 
 
 def score_part(
@@ -111,7 +122,7 @@ def score_part(
     people done.
     """
     folder = part.dataset.images(part.split)
-    stream = [seed, *part.title.encode()]
+    stream = part_stream(seed, part)
     poses = poses_in_boxes(model, part.truth, folder, advance)
     scores = scores_of_model(
         part.dataset.score,

@@ -12,6 +12,7 @@ from pipeline.metrics.model_scores import ModelScores
 from pipeline.pose.options import Device
 from stages.evaluate.inference import detected_people
 from stages.evaluate.models import Model, model_named
+from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart, parts_named, student_skeleton
 from stages.evaluate.results import EvaluateSettings, part_document
 from stages.evaluate.run import score_part
@@ -29,12 +30,14 @@ def run(
     device: Device = "auto",
     out: Path | None = None,
     log: Callable[[str], None] = print,
+    csv: Path | None = None,
+    latex: Path | None = None,
 ) -> None:
     """Print the model's tables on each part of `data`: DATASET or DATASET:SPLIT, by default all test parts.
 
     Where it is compared `against` another model, the other's tables and the paired difference are printed too. `out` gets the
-    numbers as JSON. Keypoints are matched by name; those that the model lacks count as missing. Detected boxes are scored on
-    test parts that name a file of detections.
+    numbers as JSON, `csv` and `latex` the tables. Keypoints are matched by name; those that the model lacks count as missing.
+    Detected boxes are scored on test parts that name a file of detections.
     """
     settings = project.section("evaluate", EvaluateSettings)
     parts = parts_named(project, data)
@@ -64,6 +67,7 @@ def run(
         log(difference_table(dict(reversed(results.items())), datasets))
     for note in table_notes(results, datasets, {part.title: part.truth for part in parts}, settings.resamples):
         log(note)
+    write_paper(results, datasets, csv, latex, log)
     if out:
         write_atomically(out, json_bytes(document))
         log(f"numbers: {out}")

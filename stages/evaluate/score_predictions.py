@@ -28,6 +28,7 @@ from pipeline.people.plausibility import areas_used, refuse_implausible
 from pipeline.people.poses import Poses
 from pipeline.pose.own_skeletons import guessed_sigmas_note
 from pipeline.pose.skeletons import MPII16
+from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart, names_of_parts, student_skeleton
 from stages.evaluate.results import EvaluateSettings, part_document, refuse_nobody
 from stages.evaluate.tables import head_box_note, joint_table, keypoint_table, score_table
@@ -45,11 +46,13 @@ def run(
     data: str,
     out: Path | None = None,
     log: Callable[[str], None] = print,
+    csv: Path | None = None,
+    latex: Path | None = None,
 ) -> None:
     """Print the tables of a predictions file on one part: COCO keypoint results (.json) by AP, MPII's `preds` (.mat, .h5) by PCKh.
 
-    The people are those of the annotation file: `prepare` need not have run. `out` gets the numbers as JSON. UserError for a file
-    that does not fit the part, and where nobody of the part, or no pose, can be scored.
+    The people are those of the annotation file: `prepare` need not have run. `out` gets the numbers as JSON, `csv` and `latex` the
+    tables. UserError for a file that does not fit the part, and where nobody of the part, or no pose, can be scored.
     """
     notes: list[str] = []
     part = annotated_part(project, data, notes.append)
@@ -80,6 +83,7 @@ def run(
             notes.append(f"{part.title}: {guess}")
     for note in notes:
         log(note)
+    write_paper({name: {part.title: scores}}, {part.title: part.dataset}, csv, latex, log)
     if out:
         write_atomically(out, json_bytes({name: {part.title: part_document(scores)}}))
         log(f"numbers: {out}")

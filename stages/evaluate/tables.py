@@ -24,12 +24,20 @@ OMITTED_SCORES = ("AP50", "AP75", "APM", "APL", "AP-21 (thorax as neck)")
 
 def results_table(results: Results, datasets: Mapping[str, DatasetSettings]) -> str:
     """Return Markdown with a row per model: the average over the trained datasets, then each dataset's scores, 0 to 100."""
+    heads, rows = result_cells(results, datasets)
+    return markdown_table(heads, [[model, *map(with_margin, cells)] for model, cells in rows.items()])
+
+
+def result_cells(
+    results: Results, datasets: Mapping[str, DatasetSettings]
+) -> tuple[list[str], dict[str, list[Score | None]]]:
+    """Return the heads of the results table, and its cells by model; None where a model has no such score."""
     columns = [(name, key) for name in datasets for key in _columns(name, results)]
-    rows = []
-    for model, scores in results.items():
-        cells = [scores[name].scores.get(key) for name, key in columns]
-        rows.append([model, *(_with_margin(cell) for cell in (average_score(scores, datasets), *cells))])
-    return markdown_table(["model", "average", *(f"{name} {key}" for name, key in columns)], rows)
+    rows = {
+        model: [average_score(scores, datasets), *(scores[name].scores.get(key) for name, key in columns)]
+        for model, scores in results.items()
+    }
+    return ["model", "average", *(f"{name} {key}" for name, key in columns)], rows
 
 
 def difference_table(results: Results, datasets: Mapping[str, DatasetSettings]) -> str:
@@ -40,7 +48,7 @@ def difference_table(results: Results, datasets: Mapping[str, DatasetSettings]) 
     for model in others:
         differences = differences_from(results[first], results[model], datasets)
         heads = list(differences)
-        rows.append([model, *(_signed(score) for score in differences.values())])
+        rows.append([model, *(signed(score) for score in differences.values())])
     return markdown_table([f"less {first}", *heads], rows)
 
 
@@ -175,14 +183,16 @@ def _columns(dataset: str, results: Results) -> list[str]:
     return [key for key in shown if key not in OMITTED_SCORES and not key.endswith(WEIGHTED_SUFFIX)]
 
 
-def _with_margin(score: Score | None) -> str:
+def with_margin(score: Score | None) -> str:
+    """Return a score with half its interval behind ±; an empty text for none."""
     if score is None or np.isnan(score.value):
         return ""
     low, high = score.interval
     return f"{score.value:.1f}" + ("" if np.isnan(low) else f" ± {(high - low) / 2:.1f}")
 
 
-def _signed(score: Score) -> str:
+def signed(score: Score) -> str:
+    """Return a difference with its interval in brackets, bold where that excludes 0; an empty text for NaN."""
     if np.isnan(score.value):
         return ""
     low, high = score.interval

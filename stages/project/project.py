@@ -146,6 +146,11 @@ class Project:
         return students
 
     @property
+    def main_students(self) -> list[str]:
+        """The names of the students without the baselines."""
+        return list(self._mapping("students"))
+
+    @property
     def student_names(self) -> list[str]:
         """The names of students and baselines, in the order of `students`."""
         return [*self._mapping("students"), *self._mapping("baselines")]

@@ -31,7 +31,7 @@ def training_plots(project: Project, log: Log) -> list[Plot]:
     caption = (
         "The loss and its terms over the steps. Students without teachers have another total, which does not compare."
     )
-    return [Plot(caption, plots.loss_curves("training", curves, project.teacher_names))]
+    return [_plot(caption, plots.loss_curves("training", curves, project.teacher_names))]
 
 
 def pck_plots(metrics: Mapping[str, Any], styles: Mapping[str, plots.LineStyle], log: Log) -> list[Plot]:
@@ -47,7 +47,7 @@ def pck_plots(metrics: Mapping[str, Any], styles: Mapping[str, plots.LineStyle],
             columns["threshold"].append(row["threshold"])
             columns["pck"].append(row["pck"])
     caption = "Distance in longer sides of the person's box; the dotted line is PCK@0.1."
-    return [Plot(caption, plots.pck_curves("pck", curves, styles))] if curves else []
+    return [_plot(caption, plots.pck_curves("pck", curves, styles))] if curves else []
 
 
 def keypoint_plots(
@@ -64,9 +64,13 @@ def keypoint_plots(
         first = next(iter(known.values()))
         score = next(key for key in ("PCKh@0.5", "PCK@0.1") if key in first)
         values = {model: columns[score] for model, columns in known.items()}
-        svg = plots.keypoint_bars(f"bars-{len(figures)}", first["keypoint"], values, styles, score)
-        figures.append(Plot(f"{name}: {score} of each keypoint", svg))
+        drawing = plots.keypoint_bars(f"keypoints-{name}", first["keypoint"], values, styles, score)
+        figures.append(_plot(f"{name}: {score} of each keypoint", drawing))
     return figures
+
+
+def _plot(caption: str, drawing: plots.Drawing) -> Plot:
+    return Plot(caption, drawing.name, drawing.svg, drawing.pdf)
 
 
 def _read_rows(path: Path, columns: tuple[str, ...], texts: tuple[str, ...] = ()) -> list[dict[str, Any]] | None:

@@ -1,6 +1,7 @@
-"""Stage `report`: one HTML page about everything after `evaluate`, and a contact sheet per test dataset. Runs no network."""
+"""Stage `report`: one HTML page about everything after `evaluate`, its plots as files, a contact sheet per test set. Runs no network."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from stages.report.result_plots import METRICS_FILE, keypoint_plots, pck_plots, 
 from stages.report.target_examples import target_examples
 
 REPORT_FOLDER = Path("data/report")
+FIGURES_FOLDER = REPORT_FOLDER / "figures"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class ReportSettings:
 
 @exclusive(REPORT_FOLDER, remove_lock_file=True)
 def run(project: Project, log: Log = print) -> None:
-    """Write data/report: report.html and a JPEG per test dataset. Everything that is missing is a line in the page and a message."""
+    """Write data/report: report.html, its plots as files, a JPEG per test dataset. What is missing is a line in the page and a message."""
     settings = project.section("report", ReportSettings)
     metrics = read_metrics(METRICS_FILE)
     tested = [name for name, dataset in project.datasets.items() if dataset.test]
@@ -78,12 +80,21 @@ def run(project: Project, log: Log = print) -> None:
         parameters=project.as_yaml(),
         missing=missing,
     )
+    _write_figures(page)
     path = REPORT_FOLDER / "report.html"
     data = render(page).encode()
     write_atomically(path, data)
     for line in dict.fromkeys(line for lines in missing.values() for line in lines):
         log(line)
-    log(f"{path}: {len(data) / 1e6:.1f} MB, opens in any browser")
+    log(f"{path}: {len(data) / 1e6:.1f} MB, opens in any browser; its figures as SVG and PDF: {FIGURES_FOLDER}/")
+
+
+def _write_figures(page: Page) -> None:
+    """Write the plots of the page as files, for papers and slides. Those of an earlier report are deleted."""
+    shutil.rmtree(FIGURES_FOLDER, ignore_errors=True)
+    for plot in (*page.training, *page.curves, *page.bars):
+        write_atomically(FIGURES_FOLDER / f"{plot.name}.svg", plot.svg.encode())
+        write_atomically(FIGURES_FOLDER / f"{plot.name}.pdf", plot.pdf)
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -110,7 +111,9 @@ def page(**changes: Any) -> tuple[str, list[str]]:
 
 def test_a_complete_project_gives_a_complete_page_and_the_same_again(project: Path) -> None:
     text, lines = page()
-    assert lines == [f"{PAGE}: {len(text.encode()) / 1e6:.1f} MB, opens in any browser"]
+    assert lines == [
+        f"{PAGE}: {len(text.encode()) / 1e6:.1f} MB, opens in any browser; its figures as SVG and PDF: data/report/figures/"
+    ]
     assert 'class="missing"' not in text
     assert page()[0] == text
     found = Elements(text)
@@ -391,3 +394,20 @@ def test_models_of_the_page_are_those_that_are_scored(project: Path) -> None:
     report.METRICS_FILE.write_text(json.dumps(document))
     text, _ = page()
     assert "<b>teacher tiny</b>" not in text and "<b>one</b>" in text
+
+
+def test_the_plots_lie_beside_the_page_as_svg_and_pdf(project: Path) -> None:
+    old = Path("data/report/figures/old.pdf")
+    old.parent.mkdir(parents=True, exist_ok=True)
+    old.write_bytes(b"")
+    text, _ = page()
+    names = {"training", "pck", "keypoints-coco", "keypoints-other"}
+    files = {path.name: path.read_bytes() for path in old.parent.iterdir()}
+    assert files.keys() == {f"{name}.{end}" for name in names for end in ("svg", "pdf")}
+    for name in names:
+        assert files[f"{name}.svg"].decode() in text and ElementTree.fromstring(files[f"{name}.svg"]).tag.endswith(
+            "svg"
+        )
+        assert files[f"{name}.pdf"].startswith(b"%PDF-") and b"/tmp" not in files[f"{name}.pdf"]
+    page()
+    assert {path.name: path.read_bytes() for path in old.parent.iterdir()} == files
