@@ -502,7 +502,10 @@ def teacher_import(
     ],
     skeleton: Annotated[
         str,
-        typer.Option(help="Skeleton it predicts: coco17, mpii16, halpe26, aic14 or crowdpose14.", show_default=False),
+        typer.Option(
+            help="Skeleton it predicts: coco17, mpii16, halpe26, aic14, crowdpose14, or one of params.yaml.",
+            show_default=False,
+        ),
     ],
     input_size: Annotated[
         str, typer.Option("--input", help="Height and width of its input, like 256x192.", show_default=False)

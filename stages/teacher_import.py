@@ -19,6 +19,7 @@ from pipeline.networks.checkpoint_reader import read_state_dict
 from pipeline.pose.geometry import Convention
 from pipeline.pose.skeletons import skeleton_named
 from pipeline.pose.spec import NetworkSpec, parse_spec, spec_values
+from stages.project.project import known_skeletons
 from stages.project.yaml_files import yaml_text
 
 
@@ -47,7 +48,8 @@ def run(
 
     UserError, and no file, where the checkpoint does not fit the architecture `arch` with that skeleton and input.
     """
-    keypoints, input_wh = skeleton_named(skeleton), (input_hw[1], input_hw[0])
+    skeletons = known_skeletons()
+    keypoints, input_wh = skeleton_named(skeleton, skeletons), (input_hw[1], input_hw[0])
     if out.suffix != ".onnx":
         raise UserError(f"--out: expected a file name that ends in .onnx, found {out}")
     network = build_architecture(arch, len(keypoints), input_wh)
@@ -60,7 +62,7 @@ def run(
     published = published_spec(arch, keypoints, input_wh)
     outputs = OUTPUT_NAMES["simcc"] if published.kind == "simcc" else ()
     values = spec_values(replace(published, outputs=outputs)) | vars(input_settings)
-    spec = parse_spec(values, "teacher import")
+    spec = parse_spec(values, "teacher import", keypoints)
     with exclusive(out, remove_lock_file=True):
         difference = export_onnx(network, spec, out, _crops(input_wh))
         spec_file = out.with_suffix(".json")
@@ -87,7 +89,7 @@ def parse_input(text: str) -> tuple[int, int]:
 
 
 def _entry(name: str, onnx: Path, spec: NetworkSpec) -> str:
-    entry = {"onnx": str(onnx), "dataset": name, **spec_values(spec)}
+    entry = {"onnx": str(onnx), "dataset": name, **spec_values(spec), "skeleton": spec.skeleton.name}
     text = yaml_text({name: entry})
     return "\n".join("  " + line for line in text.splitlines())
 

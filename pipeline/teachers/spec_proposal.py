@@ -1,6 +1,7 @@
 """Proposes the spec of an ONNX file: what the file tells, and what is usual where only its maker knows."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pipeline.common.errors import UserError, one_line
 from pipeline.inference.devices import open_session
 from pipeline.inference.onnx_file import onnx_digest, place_to_open
 from pipeline.inference.session import FLOAT_TYPES
-from pipeline.pose.skeletons import SKELETONS
+from pipeline.pose.skeletons import SKELETONS, Skeleton
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, METADATA_KEY, SPEC_KEYS, parse_spec
 
 USUAL: dict[str, object] = {
@@ -36,8 +37,11 @@ class SpecProposal:
     """Where each value comes from, by key."""
 
 
-def propose_spec(path: Path) -> SpecProposal:
-    """Return the spec that a file carries, or one from its input, its outputs and what is usual; UserError if it is no teacher."""
+def propose_spec(path: Path, skeletons: Mapping[str, Skeleton] = SKELETONS) -> SpecProposal:
+    """Return the spec that a file carries, or one from its input, its outputs and what is usual; UserError if it is no teacher.
+
+    `skeletons` are those that it can name.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist: name an ONNX file")
     onnx_digest(path)
@@ -47,7 +51,7 @@ def propose_spec(path: Path) -> SpecProposal:
         raise UserError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}: export it again") from error
     carried = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY + "spec")
     if carried is not None:
-        return _carried(path, carried)
+        return _carried(path, carried, skeletons)
     size, fixed, shapes = _run_once(path, session)
     values: dict[str, object] = {"input": list(size), **USUAL}
     source = dict.fromkeys(USUAL, "usual; the file does not say: ask its maker")
@@ -66,7 +70,7 @@ def propose_spec(path: Path) -> SpecProposal:
         listed = ", ".join(f"{name} {list(shape)}" for name, shape in (maps or bins).items())
         source["outputs"] = f"{'the maps' if maps else 'x, then y'}, if its maker says so; it has {listed}"
     count = shapes[names[0]][1]
-    known = [skeleton.name for skeleton in SKELETONS.values() if len(skeleton) == count]
+    known = [skeleton.name for skeleton in skeletons.values() if len(skeleton) == count]
     values["skeleton"] = known[0] if known else f"(none has {count} keypoints)"
     also = f", as {' and '.join(known[1:])} has too" if len(known) > 1 else ""
     source["skeleton"] = f"the file has {count} keypoints{also}; their order is not in it"
@@ -74,14 +78,16 @@ def propose_spec(path: Path) -> SpecProposal:
     return SpecProposal({key: values[key] for key in order}, source)
 
 
-def _carried(path: Path, carried: str) -> SpecProposal:
+def _carried(path: Path, carried: str, skeletons: Mapping[str, Skeleton]) -> SpecProposal:
     try:
         inside = dict(json.loads(carried))
-        if inside["skeleton"] not in SKELETONS:
+        if isinstance(inside["skeleton"], dict):
+            inside["skeleton"] = inside["skeleton"]["name"]
+        if inside["skeleton"] not in skeletons:
             raise UserError(
                 f"{path}: is a student of skeleton {inside['skeleton']}, not a teacher: run `pipeline predict --student {path}`"
             )
-        parse_spec(inside, str(path))
+        parse_spec(inside, str(path), skeletons=skeletons)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
     return SpecProposal(inside, dict.fromkeys(inside, "written in the file"))

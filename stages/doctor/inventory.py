@@ -49,6 +49,8 @@ def inventory(project: Project) -> list[InventoryEntry]:
     datasets: dict[str, DatasetSettings] = {}
     entries = _listed("folders", refuse_links_out_of_git)
     entries += _listed("datasets", lambda: datasets.update(project.datasets))
+    if project.values.get("skeletons"):
+        entries.append(_entry("unified skeleton", functools.partial(_unified, project)))
     for name, dataset in datasets.items():
         entries.append(_entry(f"dataset {name}", functools.partial(_files, project, name, dataset)))
         entries.append(_entry(f"dataset {name}, prepared", functools.partial(_tables, name, dataset)))
@@ -92,6 +94,17 @@ def _of_teacher(project: Project, name: str, datasets: dict[str, DatasetSettings
     if stores:
         entries.append(_entry(f"teacher {name}, stores", functools.partial(_stores, project, name, stores)))
     return entries
+
+
+def _unified(project: Project) -> str:
+    """Return how the datasets make up the student's skeleton, where a keypoint that lacks its alias shows as one more."""
+    parts, seen = list[str](), set[str]()
+    for name, dataset in project.trained_datasets.items():
+        if dataset.labels_train:
+            added = [k for k in dataset.skeleton.keypoints if k not in seen]
+            parts.append(f"{name} adds {', '.join(added) or 'nothing'}" if parts else f"{len(added)} of {name}")
+            seen.update(added)
+    return f"{len(project.skeleton)} keypoints" + (f": {'; '.join(parts)}" if parts else "")
 
 
 def _files(project: Project, name: str, dataset: DatasetSettings) -> str:

@@ -165,7 +165,7 @@ def _read_runs(name: str, needed: bool) -> list[dict[str, Any]]:
 
 def _columns(run: dict[str, Any]) -> list[str]:
     """Return the columns of test scores, as `dataset score` or by their names in `lacking`."""
-    shown = ("AP", "PCKh@0.5", "AP-17", "AP-20")
+    shown = ("AP", "PCKh@0.5", "PCK@0.2 torso", "AP-17", "AP-20")
     test = [f"{dataset} {key}" for dataset, scores in run["test"].items() for key in shown if key in scores]
     return test + list(run["lacking"])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.common.errors import UserError, printable, short_repr
-from pipeline.pose.skeletons import Skeleton, skeleton_named, union
+from pipeline.pose.skeletons import SKELETONS, Skeleton, skeleton_named, union
 from stages.project.datasets import DatasetSettings, parse_dataset
 from stages.project.parsing import PARAMS_FILE, parse, refuse_unknown, sections_inside
 from stages.project.skeletons import all_skeletons
@@ -220,6 +220,11 @@ class Project:
                 f"{PARAMS_FILE}: {section}: expected names with their settings, found {short_repr(entries)}"
             )
         return entries
+
+
+def known_skeletons(path: Path = PARAMS_FILE) -> dict[str, Skeleton]:
+    """Return the skeletons of a project by name, the built-in ones where there is no such file."""
+    return load_project(path).skeletons if path.is_file() else dict(SKELETONS)
 
 
 def load_project(path: Path = PARAMS_FILE) -> Project:

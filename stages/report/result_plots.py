@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.metrics.score_names import SCORE_NAMES
 from pipeline.report import plots
 from pipeline.report.figures import Plot
 from stages.evaluate.curves import CURVE_COLUMNS, CURVES_FILE, TEXT_COLUMNS
@@ -53,7 +54,7 @@ def pck_plots(metrics: Mapping[str, Any], styles: Mapping[str, plots.LineStyle],
 def keypoint_plots(
     metrics: Mapping[str, Any], datasets: Sequence[str], styles: Mapping[str, plots.LineStyle], log: Log
 ) -> list[Plot]:
-    """Return a figure per dataset with the PCKh@0.5, or else the PCK@0.1, of each keypoint."""
+    """Return a figure per dataset with the PCKh@0.5, the PCK@0.2 of the torso, or else the PCK@0.1, of each keypoint."""
     figures: list[Plot] = []
     for name in datasets:
         columns = {model: document.get("keypoints", {}).get(name) for model, document in metrics.items()}
@@ -62,7 +63,7 @@ def keypoint_plots(
             log(f"{METRICS_FILE}: no numbers per keypoint of {name}: {RUN_EVALUATE}")
             continue
         first = next(iter(known.values()))
-        score = next(key for key in ("PCKh@0.5", "PCK@0.1") if key in first)
+        score = next(key for key in (SCORE_NAMES["pckh"], SCORE_NAMES["pck"], "PCK@0.1") if key in first)
         values = {model: columns[score] for model, columns in known.items()}
         drawing = plots.keypoint_bars(f"keypoints-{name}", first["keypoint"], values, styles, score)
         figures.append(_plot(f"{name}: {score} of each keypoint", drawing))
