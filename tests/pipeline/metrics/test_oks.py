@@ -35,6 +35,10 @@ def assert_the_same(truth, poses, skeleton):
     assert ours.ious.keys() == theirs.ious.keys() and any(len(values) for values in theirs.ious.values())
     for image, values in theirs.ious.items():
         assert np.array_equal(ours.ious[image], values), image
+    for mine, other in zip(ours.evalImgs, theirs.evalImgs, strict=True):
+        assert (mine is None) == (other is None)
+        for key in other or {}:
+            assert np.array_equal(mine[key], other[key]), key
     assert np.array_equal(ours.stats, theirs.stats)
     assert np.array_equal(ours.eval["precision"], theirs.eval["precision"])
     return theirs.stats
