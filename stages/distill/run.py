@@ -1,7 +1,6 @@
 """Stage two, `distill`: trains one student of the unified skeleton from the teachers' stores and the labels."""
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ class TrainingCost:
     seconds: float
     """Wall-clock time."""
     cpu_seconds: float
-    """CPU time of all threads, reading and teachers included."""
+    """CPU time of all threads, reading and teachers included, and that of interrupted runs."""
     fingerprint: str
     """Fingerprint of the training's inputs."""
     passes: int
@@ -66,7 +65,6 @@ def train_student(
     if finished_fingerprint == inputs.fingerprint:
         log(f"{folder}: is already trained, with the same settings, inputs and code")
         return None
-    start = time.process_time()
     with training(inputs, torch_device(device), resume, log) as trained:
         if trained.is_main:
             people = sum(int(source.people.use.sum()) for source in inputs.sources)
@@ -76,7 +74,7 @@ def train_student(
     return TrainingCost(
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
-        cpu_seconds=round(time.process_time() - start, 1),
+        cpu_seconds=round(trained.cpu_seconds, 1),
         fingerprint=inputs.fingerprint,
         passes=trained.steps * inputs.settings.batch * len(inputs.online),
         parameters=sum(p.numel() for p in trained.network.parameters()),

@@ -39,6 +39,8 @@ class TrainedNetwork:
     steps: int
     seconds: float
     """Wall-clock time of the training, interrupted runs included."""
+    cpu_seconds: float
+    """CPU time of all threads in the training, interrupted runs included."""
     is_main: bool
     """Is this the process that writes files?"""
 
@@ -89,6 +91,7 @@ def _train(
         curve, sums = list(state["curve"]), dict(state["sums"])
         log(f"resuming from {checkpoint}, step {trainer.steps_done}")
     start = time.monotonic() - (float(state["seconds"]) if state else 0.0)
+    cpu_start = time.process_time() - (float(state.get("cpu_seconds", 0.0)) if state else 0.0)
     saved = point_at = time.monotonic()
     point_step = trainer.steps_done
     interval = max(1, min(steps // 100, max(100, steps // 1000)))
@@ -96,15 +99,16 @@ def _train(
 
     def save() -> None:
         if processes.is_main:
-            progressed = {"curve": curve, "sums": sums, "seconds": time.monotonic() - start}
+            times = {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu_start}
+            progressed = {"curve": curve, "sums": sums, **times}
             identity = {"fingerprint": fingerprint, "unchangeable": unchangeable}
             write_checkpoint({**identity, **progressed, "trainer": trainer.state()}, checkpoint)
 
-    shown = progress(steps, f"training {inputs.name}", "steps") if processes.is_main else tqdm(disable=True)
+    done = trainer.steps_done
+    shown = progress(steps, f"training {inputs.name}", "steps", done) if processes.is_main else tqdm(disable=True)
     live = live_metrics(inputs.name, curve) if processes.is_main else nullcontext(None)
     with shown as bar, live as log_point, stop_signals() as received:
-        bar.update(trainer.steps_done)
-        for batch in training_batches(inputs, loader, trainer.steps_done, steps, processes, device):
+        for batch in training_batches(inputs, loader, done, steps, processes, device):
             rate = trainer.learning_rate
             terms = trainer.step(batch)
             sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
@@ -130,7 +134,8 @@ def _train(
                 saved = time.monotonic()
     save()
     network = trainer.average.module.to("cpu").eval()
-    return TrainedNetwork(network, curve, steps, time.monotonic() - start, processes.is_main)
+    times = {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu_start}
+    return TrainedNetwork(network, curve, steps, **times, is_main=processes.is_main)
 
 
 def build_loader(inputs: TrainingInputs, processes: Processes) -> tuple[Loader, int]:

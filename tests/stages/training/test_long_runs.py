@@ -106,6 +106,19 @@ def test_sigterm_saves_a_checkpoint(taught, monkeypatch):
     assert run()[0] == f"resuming from {CHECKPOINT}, step 4"
 
 
+def test_the_cost_of_a_resumed_training_includes_the_interrupted_run(taught, monkeypatch):
+    with monkeypatch.context() as patch:
+        signalled(signal.SIGTERM, 4, patch)
+        with pytest.raises(SystemExit):
+            run()
+    state = torch.load(CHECKPOINT, weights_only=True)
+    assert 0 < state["cpu_seconds"] < 1000
+    torch.save({**state, "cpu_seconds": 1000.0}, CHECKPOINT)
+    project = project_of(parameters())
+    cost = distill.train_student(project, *project.student(None), STUDENT, 0, "cpu", log=lambda line: None)
+    assert cost is not None and 1000 < cost.cpu_seconds < 2000
+
+
 def test_two_trainings_of_one_name_do_not_share_a_checkpoint(taught):
     with exclusive(CHECKPOINT), pytest.raises(UserError) as error:
         run()
