@@ -98,7 +98,9 @@ def data_sample() -> None:
     """Draw the built-in sample: small people in the file formats of COCO, MPII and Halpe."""
     from stages import sample
 
-    sample.run(_project().section("sample", sample.SampleSettings))
+    settings = _project().section("sample", sample.SampleSettings)
+    sample.run(settings)
+    sample.record(settings)
 
 
 @data.command("fetch")
@@ -124,6 +126,16 @@ def data_fetch(
     from stages.fetch.datasets import fetch_dataset
 
     fetch_dataset(name, keep=keep, mirror=mirror, images=images)
+
+
+@app.command()
+def link(
+    dataset: Annotated[str | None, typer.Option(help="Link only this dataset's files.", show_default=False)] = None,
+) -> None:
+    """Make data/annotations: links to the annotation files that params.yaml names, through which DVC tracks them."""
+    from stages import link
+
+    link.run(_project(), dataset)
 
 
 @app.command()

@@ -34,6 +34,7 @@ from stages.project.datasets import (
     AnnotationFile,
     DatasetSettings,
     PrepareSettings,
+    refuse_missing,
     with_prepare_hint,
 )
 from stages.project.project import Project
@@ -143,11 +144,7 @@ def _read(name: str, dataset: DatasetSettings, split: str, log: Callable[[str], 
     """Read the people of the file that a split comes from, with the sizes of their images."""
     file = dataset.annotation_file(split)
     path = Path(dataset.annotations) / file.file
-    if not path.is_file():
-        state = "is a folder, expected a file" if path.is_dir() else "does not exist"
-        raise UserError(
-            f"datasets.{name}.{split}: {path} {state}: for the built-in sample run `pipeline data sample`, else correct params.yaml"
-        )
+    refuse_missing(f"datasets.{name}.{split}", path)
     with with_prepare_hint(name):
         people = read_annotation_file(dataset, file, log)
     if not dataset.images(split).is_dir():

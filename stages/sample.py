@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 import scipy.io
 
+from pipeline.common.documents import json_bytes
 from pipeline.common.errors import UserError
-from pipeline.common.files import replace_folder, sha256
+from pipeline.common.files import replace_folder, sha256, write_atomically
 from pipeline.common.image_encoding import encode_image
 from pipeline.common.locks import exclusive
 from pipeline.common.progress import progress
@@ -33,6 +34,7 @@ SAMPLE_QUALITY = 90
 MAX_IMAGES_PER_PART = 500_000
 """Training images are numbered below it and test images above it, where both lie in one folder."""
 SAMPLE_DATASETS = ("coco", "mpii", "halpe")
+RECORD = Path("results/data/sample.json")
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,14 @@ def write_mat(path: Path, arrays: dict[str, np.ndarray]) -> None:
     scipy.io.savemat(path, arrays, do_compression=True)
     header = b"MATLAB 5.0 MAT-file, written by pipeline data sample".ljust(116)
     path.write_bytes(header + path.read_bytes()[len(header) :])
+
+
+def record(settings: SampleSettings) -> None:
+    """Write the hashes of the sample's annotation files to RECORD; in DVC, links to these files wait for it."""
+    folder = Path(settings.folder)
+    files = sorted(file for dataset in SAMPLE_DATASETS for file in (folder / dataset / "annotations").iterdir())
+    hashes = {file.relative_to(folder).as_posix(): sha256(file) for file in files}
+    write_atomically(RECORD, json_bytes({"sample": vars(settings), "sha256": hashes}))
 
 
 def refuse_foreign_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from stages.training.code import PACKAGES, ROOT, code_files, imported_modules
 
 STAGE_FILES = {
     "data": "stages/sample.py",
+    "link": "stages/link.py",
     "prepare": "stages/prepare.py",
     "crops": "stages/crops.py",
     "fit": "stages/fit.py",

@@ -13,7 +13,7 @@ FLOORS = (
     ("cache", "pipeline/inference", "pipeline/labelling", "pipeline/metrics", "pipeline/training"),
     ("pipeline/detection", "pipeline/teachers"),
     ("stages/project", "stages/fetch", "stages/sample.py"),
-    ("stages/students", "stages/prepare.py", "stages/teacher_import.py", "stages/teacher_spec.py"),
+    ("stages/students", "stages/link.py", "stages/prepare.py", "stages/teacher_import.py", "stages/teacher_spec.py"),
     ("stages/stores", "stages/evaluate", "stages/training", "stages/predict"),
     (
         *("stages/crops.py", "stages/distill", "stages/doctor", "stages/export", "stages/fit.py", "stages/label.py"),

@@ -128,6 +128,7 @@ def test_the_profile_of_real_data_is_a_line_without_sample_and_fitted_teachers(t
     shutil.copy(ROOT / "params/coco-mpii.yaml", tmp_path / "params.yaml")
     stages = {line.split()[0] for line in run(tmp_path, "dvc", "stage", "list").splitlines()}
     assert stages == {
+        *(f"link@{dataset}" for dataset in ("coco", "mpii", "halpe")),
         *(f"prepare@{dataset}" for dataset in ("coco", "mpii", "halpe")),
         "crops",
         *(f"teach@{teacher}" for teacher in ("coco", "mpii")),

@@ -24,9 +24,19 @@ STAGES = LINE | EXPERIMENT
 
 TRAINING = ("fit", "distill", "baseline", "train")
 FORBIDDEN = {
-    "pipeline/training/losses.py": ("data", "prepare", "crops", "teach", "export", "evaluate", "score", "table"),
-    "pipeline/metrics/pckh.py": ("data", "prepare", "crops", *TRAINING, "export"),
-    "pipeline/networks/build.py": ("data", "prepare", "crops", "teach", "report", "table"),
+    "pipeline/training/losses.py": (
+        "data",
+        "link",
+        "prepare",
+        "crops",
+        "teach",
+        "export",
+        "evaluate",
+        "score",
+        "table",
+    ),
+    "pipeline/metrics/pckh.py": ("data", "link", "prepare", "crops", *TRAINING, "export"),
+    "pipeline/networks/build.py": ("data", "link", "prepare", "crops", "teach", "report", "table"),
     "pipeline/report/page.py": tuple(stage for stage in STAGE_FILES if stage != "report"),
     "stages/doctor/run.py": tuple(STAGE_FILES),
 }

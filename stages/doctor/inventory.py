@@ -110,7 +110,7 @@ def _unified(project: Project) -> str:
 def _files(project: Project, name: str, dataset: DatasetSettings) -> str:
     """Check a dataset's annotation files and image folders."""
     parts = [part for part in (dataset.train, dataset.test) if part]
-    files = [path for part in parts for path in _annotations(dataset, part)]
+    files = [path for part in parts if part.share is None for path in _annotations(dataset, part)]
     folders = list(dict.fromkeys(Path(part.images) for part in parts))
     missing = [path for path in files if not path.is_file()]
     missing += [path for path in folders if not path.is_dir() or not any(path.iterdir())]

@@ -70,8 +70,8 @@ class DatasetSettings:
     """A dataset: students and teachers learn from `train`, of which a share validates; `test` is its published validation set."""
 
     format: Format
-    annotations: str
-    """Folder of the annotation files, which DVC tracks."""
+    annotations: str = "."
+    """Folder that the names of annotation files start from. DVC tracks the named files alone."""
     score: ScoreKind = "none"
     """The metric of its accuracy: OKS average precision, PCKh@0.5, or PCK@0.2 of the torso; none if there are boxes only."""
     skeleton: Skeleton = NO_SKELETON
@@ -227,6 +227,15 @@ def with_prepare_hint(dataset: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{error}: correct it, then run `pipeline prepare --dataset {dataset}`") from error
+
+
+def refuse_missing(where: str, path: Path) -> None:
+    """Raise UserError where a file that is named at `where` in params.yaml is not there."""
+    if not path.is_file():
+        state = "is a folder, expected a file" if path.is_dir() else "does not exist"
+        raise UserError(
+            f"{where}: {path} {state}: for the built-in sample run `pipeline data sample`, else correct params.yaml"
+        )
 
 
 def table_path(dataset: str, split: str, what: Literal["people", "views", "pictures"]) -> Path:

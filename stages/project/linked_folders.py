@@ -4,7 +4,16 @@ from pathlib import Path
 
 from pipeline.common.errors import UserError
 
-PARENTS = ("data", "data/people", "data/targets", "data/teachers", "data/students", "data/exported", "results")
+PARENTS = (
+    "data",
+    "data/annotations",
+    "data/people",
+    "data/targets",
+    "data/teachers",
+    "data/students",
+    "data/exported",
+    "results",
+)
 """Folders that hold the outputs of stages. DVC writes a .gitignore beside each output. An output itself may be a link."""
 
 

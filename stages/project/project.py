@@ -45,6 +45,8 @@ NAMED_SECTIONS = ("skeletons", "datasets", "teachers", "students", "baselines")
 """Sections that are mappings from names to settings."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """Names in NAMED_SECTIONS. DVC puts them into commands that a shell runs, into paths, and into keys of its own with dots."""
+FITTED_TEACHERS = Path("data/teachers")
+"""Folder of the teachers that `dvc repro` fits."""
 TARGETS_ON_DISK = "data/targets"
 """Value of `targets` for stores on disk."""
 ADDRESS_PATTERN = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,62}(?:/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
@@ -208,6 +210,13 @@ class Project:
     def check(self) -> None:
         """Raise UserError if skeletons, datasets, teachers, students or the unified skeleton cannot be made from the file's content."""
         _ = self.skeletons, self.datasets, self.teachers, self.students, self.skeleton
+        for name in self.fitted_teachers:
+            place = FITTED_TEACHERS / f"{name}.onnx"
+            if name in self.teachers and self.teachers[name].onnx != place:
+                raise UserError(
+                    f"{PARAMS_FILE}: teachers.{name}.onnx: expected {place}, where DVC looks for a teacher under `fit.teachers`, "
+                    f"found {self.teachers[name].onnx}"
+                )
 
     def as_yaml(self) -> str:
         """Return the file's content as YAML without its comments."""

@@ -245,3 +245,10 @@ def test_what_would_pass_in_silence_is_refused(tmp_path, text, words):
 @pytest.mark.parametrize("text", ["students: 3", "teachers: text", "fit: 3", "data: 3", "baselines:"])
 def test_sections_of_other_types_are_left_to_their_stages(tmp_path, text):
     assert load(tmp_path, text).seed == 0
+
+
+def test_a_fitted_teacher_lies_where_dvc_looks_for_it():
+    values = params(fit={"teachers": ["tiny"]}, students={"one": {"datasets": ["coco"]}})
+    with pytest.raises(UserError, match=r"teachers\.tiny\.onnx: expected data/teachers/tiny\.onnx, where DVC looks"):
+        project_of(values).check()
+    project_of(values | {"fit": {"teachers": []}}).check()
