@@ -17,6 +17,14 @@ from tests.fixtures import make_project, params
 REAL = ROOT.parent / "shared" / "real"
 """Real images, annotations and models of others, none of which are in the repository."""
 
+LONGEST = ("test_end_to_end.py", "test_real.py")
+"""Files with the longest tests."""
+
+
+def pytest_collection_modifyitems(items):
+    """Run the longest tests first, so that at the end no core waits for another."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def real():

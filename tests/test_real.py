@@ -145,20 +145,29 @@ def test_check_names_what_is_misread(real_project: dict, changes: dict, suspect:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "skeleton", "input_hw"),
-    [pytest.param("coco", "coco17", (256, 192), marks=pytest.mark.long), ("mpii", "mpii16", (256, 256))],
+    ("arch", "name", "skeleton", "input_hw"),
+    [
+        ("rtmpose-t", "mpii", "mpii16", (256, 256)),
+        pytest.param("rtmpose-m", "coco", "coco17", (256, 192), marks=pytest.mark.long),
+        pytest.param("rtmpose-m", "mpii", "mpii16", (256, 256), marks=pytest.mark.long),
+    ],
 )
-def test_rtmpose_m_teaches_the_real_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path, name: str, skeleton: str, input_hw: tuple[int, int]
+def test_rtmpose_teaches_the_real_images(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    real: Path,
+    arch: str,
+    name: str,
+    skeleton: str,
+    input_hw: tuple[int, int],
 ) -> None:
-    """The paper's two teachers from a checkpoint on, weights drawn by name: whole stores, and replay gives the session's own output."""
+    """From a checkpoint on, weights drawn by name: whole stores, and replay gives the session's own output. The paper's are `long`."""
     monkeypatch.chdir(tmp_path)
     points, wh = skeleton_named(skeleton), (input_hw[1], input_hw[0])
-    weights = build_architecture("rtmpose-m", len(points), wh).state_dict()
-    torch.save({"state_dict": filled(weights, 1.6)}, "published.pth")
-    import_teacher.run(Path("published.pth"), "rtmpose-m", skeleton, input_hw, Path("it.onnx"), log=lambda line: None)
+    torch.save(filled(build_architecture(arch, len(points), wh).state_dict(), 1.6), "published.pth")
+    import_teacher.run(Path("published.pth"), arch, skeleton, input_hw, Path("it.onnx"), log=lambda line: None)
     params = real_params(real)
-    spec = published_spec("rtmpose-m", points, wh)
+    spec = published_spec(arch, points, wh)
     params["teachers"] = {name: {"onnx": "it.onnx", "dataset": name, **spec_values(spec)}}
     params["prepare"]["views"] = 1
     prepare.run(project_of(params), log=lambda line: None)

@@ -14,7 +14,7 @@ from tests.faults.damage import damaged, damaged_bytes
 from tests.faults.readers import readers
 
 READERS = readers()
-SLOW = {"onnx", "carried spec", "params", *(name for name, reader in READERS.items() if reader.suffix == ".mat")}
+SLOW = {"onnx", "carried spec", "params"}
 EXAMPLES = 30 if settings().max_examples == 100 else settings().max_examples
 SECONDS = 20
 """For one small file, on a machine that does other things as well; each takes milliseconds."""

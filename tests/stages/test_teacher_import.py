@@ -46,9 +46,8 @@ def bare(weights, path):
     ("arch", "skeleton", "input_hw", "write", "mmposes", "seen"),
     [
         ("rtmpose-m", "coco17", (256, 192), published, True, PUBLISHED_INPUT),
-        ("rtmpose-t", "mpii16", (256, 256), bare, False, PUBLISHED_INPUT),
         ("rtmpose-t", "halpe26", (256, 192), of_2020, False, InputSettings("bgr", 1.0, "udp")),
-        pytest.param("rtmpose-m", "mpii16", (256, 256), published, False, PUBLISHED_INPUT, marks=pytest.mark.long),
+        pytest.param("rtmpose-m", "mpii16", (256, 256), bare, False, PUBLISHED_INPUT, marks=pytest.mark.long),
         pytest.param("resnet-50", "coco17", (256, 192), of_2020, True, PUBLISHED_INPUT, marks=pytest.mark.long),
         pytest.param("hrnet-w32", "coco17", (256, 192), published, True, PUBLISHED_INPUT, marks=pytest.mark.long),
     ],

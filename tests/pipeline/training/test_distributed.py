@@ -111,7 +111,8 @@ def two(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(process, (port, str(folder)), nprocs=2)
+    torch.multiprocessing.set_forkserver_preload(["torch._dynamo", __name__])  # imported once, not by each
+    torch.multiprocessing.start_processes(process, (port, str(folder)), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

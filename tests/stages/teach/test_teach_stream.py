@@ -193,7 +193,7 @@ def test_opencv_has_its_threads_back(crowded):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_next_run_gives_the_same_bytes(tmp_path, monkeypatch):
-    make_project(tmp_path, people=40)
+    make_project(tmp_path, people=24)
     monkeypatch.chdir(tmp_path)
     prepare.run(project_of(params()), log=lambda line: None)
     teach.run(project_of(params()), "tiny", "cpu", log=lambda line: None)

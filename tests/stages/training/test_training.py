@@ -86,14 +86,21 @@ def test_a_checkpoint_of_other_settings_is_left_alone_unless_asked_for(taught, m
 
 
 def test_a_curve_point_over_an_interruption_is_complete(taught, monkeypatch):
-    run(steps=200)
-    undisturbed = Path("data/students/both/curve.csv").read_text()
-    with monkeypatch.context() as patch:
-        interrupt_after(101, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(steps=200)
-    run(steps=200)
-    assert Path("data/students/both/curve.csv").read_text() == undisturbed
+    """A point of a training of 200 steps is the mean of two; these are the first eight steps, once with a stop between the two."""
+
+    def curve(*stops: int) -> list[dict[str, float]]:
+        for steps in stops:
+            with monkeypatch.context() as patch:
+                interrupt_after(steps, patch)
+                with pytest.raises(KeyboardInterrupt):
+                    run(steps=200)
+        points = torch.load(CHECKPOINT, weights_only=True)["curve"]
+        CHECKPOINT.unlink()
+        return points
+
+    undisturbed = curve(8)
+    assert [point["step"] for point in undisturbed] == [2, 4, 6, 8]
+    assert curve(3, 5) == undisturbed
 
 
 def test_a_damaged_checkpoint_is_kept_aside(taught, monkeypatch):
