@@ -38,10 +38,11 @@ def named_files(name: str, dataset: DatasetSettings) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for split in [split for split in dataset.splits if split != TAUGHT_SPLITS[1]]:
         part = dataset.annotation_file(split)
-        for what, file in (("annotations", part.file), ("truth", part.truth), ("detections", part.detections)):
-            if file is not None:
-                refuse_missing(f"datasets.{name}.{split}", folder / file)
-                files[f"{split}-{what}{Path(file).suffix}"] = folder / file
+        named = {"annotations": part.file, "truth": part.truth, "detections": part.detections}
+        paths = {what: folder / file for what, file in named.items() if file is not None}
+        for what, path in (paths | ({"only": Path(part.only)} if part.only else {})).items():
+            refuse_missing(f"datasets.{name}.{split}", path)
+            files[f"{split}-{what}{path.suffix}"] = path
     digests = {file.with_name(IMAGE_DIGEST) for file in files.values()}
     files |= {
         f"images-{n}.sha256": digest for n, digest in enumerate(sorted(path for path in digests if path.is_file()))

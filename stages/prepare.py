@@ -147,6 +147,8 @@ def _read(name: str, dataset: DatasetSettings, split: str, log: Callable[[str], 
     refuse_missing(f"datasets.{name}.{split}", path)
     with with_prepare_hint(name):
         people = read_annotation_file(dataset, file, log)
+        if file.only is not None:
+            people = _listed(people, Path(file.only), path, log)
     if not dataset.images(split).is_dir():
         raise UserError(f"datasets.{name}: image folder {dataset.images(split)} does not exist: correct params.yaml")
     with with_prepare_hint(name):
@@ -155,6 +157,23 @@ def _read(name: str, dataset: DatasetSettings, split: str, log: Callable[[str], 
             log(f"{path}: {line}")
         refuse_implausible(people, str(path), log)
     return people
+
+
+def _listed(people: People, listing: Path, annotations: Path, log: Callable[[str], None]) -> People:
+    """Return the people on the images that a text file lists, by the names of the files; UserError where there is nobody."""
+    try:
+        lines = listing.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{listing}: expected a text file with a line for each image, found none") from error
+    names = {line.strip().rsplit("/", 1)[-1] for line in lines} - {""}
+    of_people = [name.rsplit("/", 1)[-1] for name in people.image.tolist()]
+    listed = np.array([name in names for name in of_people], bool)
+    if not listed.any():
+        raise UserError(f"{listing}: expected images of {annotations}, found none among {len(names)} lines")
+    log(
+        f"{annotations}: people on {len(names & set(of_people))} of the {len(names)} images of {listing}, others are left out"
+    )
+    return people.rows(listed)
 
 
 def _with_sizes(people: People, folder: Path, name: str) -> People:

@@ -127,7 +127,8 @@ def _files(project: Project, name: str, dataset: DatasetSettings) -> str:
 
 
 def _annotations(dataset: DatasetSettings, part: AnnotationFile) -> list[Path]:
-    return [Path(dataset.annotations) / file for file in (part.file, part.truth, part.detections) if file]
+    named = [Path(dataset.annotations) / file for file in (part.file, part.truth, part.detections) if file]
+    return [*named, *([Path(part.only)] if part.only else [])]
 
 
 def _tables(name: str, dataset: DatasetSettings) -> str:

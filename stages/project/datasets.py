@@ -58,6 +58,9 @@ class AnnotationFile:
     boxes; for boxes: they replace those of `file`."""
     box_score: Annotated[float, Ge(0), Le(1)] = 0.3
     """For boxes: people of a lower score are not learned from; a box without a score has score 1."""
+    only: str | None = None
+    """Path of a text file with a line for each image that is taken, like `000000000139.jpg` or `val2017/000000000139.jpg`; without it all
+    are."""
     labels: bool = True
     """In `train`: false makes the images and boxes of a labelled file people without labels, who are learned from teachers only."""
     share: Annotated[float, Gt(0), Lt(1)] | None = None
@@ -188,7 +191,7 @@ def _with_shared_test(entry: object, where: str) -> object:
         raise UserError(f"{where}.test: expected `share` alone, as it is of the train part, found {more[0]} too")
     if not isinstance(train, dict):
         raise UserError(f"{where}.test.share: expected a `train` part that it is the share of, found none")
-    shared = {key: value for key, value in train.items() if key in ("file", "images", "truth")}
+    shared = {key: value for key, value in train.items() if key in ("file", "images", "truth", "only")}
     return {**entry, "test": {**shared, **test}}
 
 
@@ -216,6 +219,11 @@ def _refuse_parts(dataset: DatasetSettings, where: str) -> None:
         )
     if dataset.test and not dataset.test.labels:
         raise UserError(f"{where}.test.labels: expected true, as people without labels score no model, found false")
+    for split, part in (("train", dataset.train), ("test", dataset.test)):
+        if part and part.only and part.detections:
+            raise UserError(
+                f"{where}.{split}.only: expected none beside `detections`, as these are scored over all images of the annotation file"
+            )
     if dataset.train and dataset.train.share is not None:
         raise UserError(f"{where}.train.share: expected none: `test` states its share, and the rest trains")
 

@@ -35,6 +35,12 @@ def test_every_named_file_is_linked_once(unprepared: Path) -> None:
     assert links() == {"train-annotations.json": "train.json"}
 
 
+def test_a_list_of_images_is_linked_from_the_projects_folder(unprepared: Path) -> None:
+    Path("some.txt").write_text("1.jpg\n")
+    link.run(project(train={**PART, "only": "some.txt"}, test={"share": 0.2}), log=lambda line: None)
+    assert links() == {"train-annotations.json": "train.json", "train-only.txt": "some.txt"}
+
+
 def test_a_full_path_needs_no_folder(unprepared: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -99,6 +99,27 @@ def test_a_test_part_is_not_split(unprepared):
     ]
 
 
+def test_a_list_of_images_leaves_people_on_others_out(unprepared):
+    names = sorted({image["file_name"] for image in json.loads(Path("annotations/train.json").read_text())["images"]})
+    Path("some.txt").write_text(f"train2017/{names[0]}\n\n{names[1]}\nabsent.jpg\n")
+    part, lines = {**params()["datasets"]["coco"]["train"], "only": "some.txt"}, []
+    for name in names[2:]:
+        Path("pictures", name).unlink()
+    values = params(datasets__coco__train=part, prepare__validation=0)
+    prepare.run(project_of(values), log=lines.append)
+    assert set(load_people("coco", "train").image.tolist()) == set(names[:2])
+    note = "annotations/train.json: people on 2 of the 3 images of some.txt, others are left out"
+    assert any(line.endswith(note) for line in lines)
+    Path("some.txt").write_text("absent.jpg")
+    with pytest.raises(
+        UserError, match=r"^some\.txt: expected images of annotations/train\.json, found none among 1 lines"
+    ):
+        prepare.run(project_of(values), log=lines.append)
+    part["detections"] = "found.json"
+    with pytest.raises(UserError, match=r"coco\.train\.only: expected none beside `detections`"):
+        prepare.run(project_of(params(datasets__coco__train=part)), log=lines.append)
+
+
 def test_a_run_that_fails_leaves_the_old_tables(project):
     """So do the runs of tests/faults/rows_annotations.py."""
     before = tree(project / "data/people/coco")
