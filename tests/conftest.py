@@ -1,18 +1,25 @@
 """A small project folder as the current one; what it holds is made in tests/fixtures.py."""
 
+import contextlib
+import functools
 import os
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 # Tests run side by side, and threads that wait for each other take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from pipeline.datasets import matlab
 from stages import prepare
 from stages.project.project import project_of
 from stages.teach import run as teach
 from tests.closure import ROOT
 from tests.fixtures import make_project, params
+from tests.forks import Forks
 
 REAL = ROOT.parent / "shared" / "real"
 """Real images, annotations and models of others, none of which are in the repository."""
@@ -24,6 +31,25 @@ LONGEST = ("test_end_to_end.py", "test_real.py")
 def pytest_collection_modifyitems(items):
     """Run the longest tests first, so that at the end no core waits for another."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(scope="session")
+def matlab_forks():
+    """Return the process that has imported SciPy, started by the first call."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(Forks(matlab.__name__, "scipy.io", code=ROOT)))
+
+
+@pytest.fixture(autouse=True)
+def matlab_files_are_read_in_forks(matlab_forks, monkeypatch):
+    """Fork the process in which SciPy tries a file, so that it does not import SciPy for each of some hundred files."""
+
+    def run(command, *, input, env, **_):
+        assert command[:4] == [sys.executable, "-P", "-m", matlab.__name__]
+        return matlab_forks().run(command[3], *command[4:], data=input, environment=env)
+
+    here = SimpleNamespace(run=run, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(matlab, "subprocess", here)
 
 
 @pytest.fixture(scope="session")

@@ -35,11 +35,6 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout + done.stderr
 
 
-def pipeline(folder: Path, *arguments: str) -> str:
-    """Output of our own command in `folder`."""
-    return run(folder, sys.executable, str(folder / "cli.py"), *arguments)
-
-
 def copy_of_the_project(folder: Path) -> None:
     """The rooms, dvc.yaml and tiny parameters, under git and DVC, with `pipeline` meaning this copy."""
     for room in ("pipeline", "cache", "stages"):
@@ -79,7 +74,12 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
 
     with Forks(*PRELOADED, *USED, code=here) as forks:
         (here / "bin/pipeline").write_text(forks.script("cli"))
-        repro(here)
+        the_line_runs_and_its_targets_travel(here, there, remote)
+
+
+def the_line_runs_and_its_targets_travel(here: Path, there: Path, remote: Path) -> None:
+    pipeline = str(here / "bin/pipeline")
+    repro(here)
     metrics = json.loads((here / "results/metrics.json").read_text())
     assert set(metrics) == {"unified", "joint", "teacher coco", "teacher mpii"}
     for name, scores in metrics.items():
@@ -108,7 +108,7 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
     run(here, "git", "add", "--all")
     run(here, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "all")
     run(here, "dvc", "push", "--quiet")
-    run(tmp_path, "git", "clone", "--quiet", str(here), str(there))
+    run(here, "git", "clone", "--quiet", str(here), str(there))
     run(
         there,
         "dvc",
@@ -123,8 +123,8 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
     )
     assert not (there / "data/teachers").exists() and not (there / "data/sample").exists()
     assert "changed deps" not in run(there, "dvc", "status", "distill@unified")
-    pipeline(there, "cache", "verify", "data/targets/coco/coco-train.zarr")
-    pipeline(there, "distill")
+    run(there, pipeline, "cache", "verify", "data/targets/coco/coco-train.zarr")
+    run(there, pipeline, "distill")
     ours, theirs = ((folder / "data/students/unified/student.safetensors").read_bytes() for folder in (here, there))
     assert ours == theirs
 

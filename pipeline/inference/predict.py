@@ -10,7 +10,7 @@ from pipeline.people.people import People
 from pipeline.pose.crops import crop
 from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.geometry import regions_of_boxes
-from pipeline.pose.outputs import decode_keypoints, maps_and_scores, output_wh
+from pipeline.pose.outputs import OutputArrays, decode_keypoints, maps_and_scores, output_wh
 from pipeline.pose.spec import NetworkSpec
 
 
@@ -33,7 +33,12 @@ def poses_of_crops(
     forward: Forward, spec: NetworkSpec, crops: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return keypoints (M, K, 2) in image pixels and confidences (M, K) from crops uint8 (M, H, W, 3) of boxes (M, 4)."""
-    maps, confidence = maps_and_scores(forward(crops), spec)
+    return poses_of_outputs(forward(crops), spec, boxes)
+
+
+def poses_of_outputs(raw: OutputArrays, spec: NetworkSpec, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return keypoints (M, K, 2) in image pixels and confidences (M, K) from a network's raw outputs on the crops of boxes (M, 4)."""
+    maps, confidence = maps_and_scores(raw, spec)
     back = spec.image_from_target(regions_of_boxes(boxes), output_wh(maps))
     return decode_keypoints(maps, back, spec), confidence
 

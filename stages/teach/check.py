@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.common.errors import UserError
 from pipeline.common.progress import progress
-from pipeline.inference.predict import crops_of, poses_of_crops
+from pipeline.inference.predict import crops_of, poses_of_outputs
 from pipeline.inference.session import DEFAULT_BATCH, Teacher, open_teacher
 from pipeline.metrics.accuracy import accuracy
 from pipeline.metrics.pck import keypoint_errors
@@ -18,7 +18,6 @@ from pipeline.metrics.score_names import SCORE_NAMES
 from pipeline.people.people import People
 from pipeline.people.plausibility import areas_used
 from pipeline.people.poses import Poses, poses_of
-from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.options import Device
 from pipeline.pose.outputs import OutputArrays
 from pipeline.pose.own_skeletons import guessed_sigmas_note
@@ -164,10 +163,10 @@ def check_teacher(
         raise UserError(f"{settings.dataset} {split}: expected people in use, found none: run `pipeline prepare`")
     declared = SpecVariant("as declared", settings.spec, False)
     poses: dict[str, Poses] = {}
-    seconds: list[float] = []
+    passes: list[tuple[int, float]] = []
     with progress(len(used) * (1 + len(variants)), f"checking teacher {settings.name}", "people") as bar:
         for group in _by_geometry([declared, *variants]):
-            poses |= _poses(teacher, group, settings.dataset, used, dataset.images(split), batch, bar.update, seconds)
+            poses |= _poses(teacher, group, settings.dataset, used, dataset.images(split), batch, bar.update, passes)
     scores = {change: accuracy(dataset.score, truth, predicted) for change, predicted in poses.items()}
     name, value = scores[declared.change]
     confidence = poses[declared.change].confidence
@@ -176,7 +175,7 @@ def check_teacher(
         value=value,
         people=len(used),
         images=len(set(used.image)),
-        per_second=len(used) * len(poses) / sum(seconds),
+        per_second=sum(count for count, _ in passes) / sum(seconds for _, seconds in passes),
         confidence=float(np.median(confidence)),
         confident_share=float(np.mean(confidence > CONFIDENT)),
         errors=keypoint_errors(truth, poses[declared.change]),
@@ -229,33 +228,32 @@ def _poses(
     images: Path,
     batch: int,
     advance: Callable[[int], object],
-    seconds: list[float],
+    passes: list[tuple[int, float]],
 ) -> dict[str, Poses]:
-    """Return everybody's poses by variant, and append the seconds of each pass through the network to `seconds`."""
+    """Return everybody's poses by variant, and append the people and the seconds of each pass through the network to `passes`.
+
+    Variants that differ only in what is made of the outputs share one pass.
+    """
     shape = (len(people), len(teacher.spec.skeleton))
     points = {variant.change: np.full((*shape, 2), np.nan) for variant in group}
     confidence = {variant.change: np.zeros(shape) for variant in group}
     for rows, crops in _crops(dataset, group[0].spec, people, images, batch):
+        outputs: dict[tuple[object, ...], OutputArrays] = {}
         for variant in group:
-            forward = dataclasses.replace(teacher, spec=variant.spec).forward(batch)
-            points[variant.change][rows], confidence[variant.change][rows] = poses_of_crops(
-                _timed(forward, seconds), variant.spec, crops, people.box[rows]
+            spec = variant.spec
+            network_input = (spec.color, spec.mean, spec.std)
+            if network_input not in outputs:
+                start = time.perf_counter()
+                outputs[network_input] = dataclasses.replace(teacher, spec=spec).forward(batch)(crops)
+                passes.append((len(rows), time.perf_counter() - start))
+            points[variant.change][rows], confidence[variant.change][rows] = poses_of_outputs(
+                outputs[network_input], spec, people.box[rows]
             )
             advance(len(rows))
     return {
         variant.change: poses_of(people, variant.spec.skeleton, points[variant.change], confidence[variant.change])
         for variant in group
     }
-
-
-def _timed(forward: Forward, seconds: list[float]) -> Forward:
-    def run_and_time(crops: np.ndarray) -> OutputArrays:
-        start = time.perf_counter()
-        raw = forward(crops)
-        seconds.append(time.perf_counter() - start)
-        return raw
-
-    return run_and_time
 
 
 def _table(teacher: Teacher, result: CheckResult, batch: int) -> list[tuple[str, str]]:

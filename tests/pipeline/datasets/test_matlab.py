@@ -23,6 +23,11 @@ VARIABLES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def matlab_files_are_read_in_forks():
+    """Leave the process as it is: it is what is tested here."""
+
+
 @pytest.mark.parametrize("options", [{"do_compression": False}, {"do_compression": True}, {"format": "4"}])
 def test_variables_are_those_that_scipy_reads(tmp_path, options):
     path = tmp_path / "a.mat"

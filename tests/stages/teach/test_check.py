@@ -1,5 +1,7 @@
 """`teacher check`: a teacher that is right passes, one that is misread is stopped with the suspect named, before anything is written."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from pipeline.common.errors import UserError
+from pipeline.inference.session import Teacher, open_teacher
 from pipeline.pose.skeletons import COCO17
 from pipeline.teachers.spec_variants import spec_variants
 from stages import prepare
@@ -19,13 +22,23 @@ from tests.colours import INPUT_WH, MEAN, STD, colour_params, make_colour_datase
 from tests.pipeline.examples import people, spec
 
 
-@pytest.fixture
-def colours(unprepared: Path) -> Path:
+@pytest.fixture(scope="module")
+def colours_elsewhere(unprepared_elsewhere: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 people whose keypoints are coloured discs, and a network that finds colours; tables made."""
-    make_colour_dataset(unprepared, 40)
-    save_colour_teacher(unprepared / "tiny.onnx")
-    prepare.run(project_of(colour_params()), log=lambda line: None)
-    return unprepared
+    folder = shutil.copytree(unprepared_elsewhere, tmp_path_factory.mktemp("colours"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_colour_dataset(folder, 40)
+        save_colour_teacher(folder / "tiny.onnx")
+        prepare.run(project_of(colour_params()), log=lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def colours(colours_elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, the current folder."""
+    monkeypatch.chdir(shutil.copytree(colours_elsewhere, tmp_path, dirs_exist_ok=True))
+    return tmp_path
 
 
 def checked(**changes: object) -> list[str]:
@@ -157,6 +170,22 @@ def test_a_network_that_fails_on_large_batches_says_so(colours: Path) -> None:
     found = refusal()
     assert found.startswith("tiny.onnx: teacher tiny fails on 40 crops: ")
     assert found.endswith(": try a smaller --batch")
+
+
+def test_variants_of_the_same_input_share_a_pass_and_score_as_if_declared(
+    colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left and right, the kind and the decoding change what is made of a network's outputs, and not its input."""
+    project = project_of(colour_params())
+    settings = project.teacher("tiny")
+    opened, variants = open_teacher("tiny", settings.onnx, settings.spec, "cpu"), spec_variants(settings.spec)
+    plain, passes = Teacher.forward, []
+    monkeypatch.setattr(Teacher, "forward", lambda self, batch: passes.append(self.spec) or plain(self, batch))
+    found = check.check_teacher(project, settings, opened, variants, 40, 64)
+    assert len(passes) == 1 + len(variants) - 3
+    for variant, score in found.variants:
+        declared = dataclasses.replace(settings, spec=variant.spec)
+        assert check.check_teacher(project, declared, opened, [], 40, 64).value == score, variant.change
 
 
 def test_few_people_accuse_nobody(unprepared: Path) -> None:
