@@ -252,6 +252,8 @@ def all_params() -> dict[str, Any]:
         baselines={"alone": {"datasets": ["coco"], "views": "fresh"}},
         distill={"terms": {"truth": 0.6, "tiny": 0.4}, "input": [64, 32], "training": {"steps": 5, "clip": None}},
         fit={"teachers": ["tiny"], "training": {"steps": 5}},
+        teachers__tiny__onnx="data/teachers/tiny.onnx",
+        skeletons={"own": {"keypoints": ["LEye", "REye", "a"], "sigmas": [0.1, 0.1, 0.2], "aliases": {"a": "nose"}}},
         evaluate={"resamples": 10},
         report={"people": 1},
         sample={"folder": "data/sample", "seed": 1},

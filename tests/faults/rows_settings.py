@@ -106,10 +106,10 @@ ROWS = (
         printed=False,
     ),
     Row(
-        "a dataset without annotations",
-        write_params(datasets__coco={"format": "coco"}),
+        "a part of a dataset without annotations",
+        write_params(datasets__coco__train={"images": "pictures"}),
         PREPARE,
-        "params.yaml: datasets.coco.annotations: Field required, found {'format': 'coco'}",
+        "params.yaml: datasets.coco.train.file: Field required, found {'images': 'pictures'}",
         "correct params.yaml",
         printed=False,
     ),

@@ -227,7 +227,7 @@ def test_the_card_describes_the_student(messages):
 
 def test_a_student_of_mpii_is_for_non_commercial_use(messages):
     mpii = {**PARAMS["datasets"]["coco"], "format": "mpii"}
-    teachers = {"tiny": {**PARAMS["teachers"]["tiny"], "dataset": "mpii"}}
+    teachers = {"tiny": {**PARAMS["teachers"]["tiny"], "dataset": "mpii", "skeleton": "mpii16"}}
     both = {**PARAMS, "datasets": {**PARAMS["datasets"], "mpii": mpii}, "teachers": teachers}
     exported = Path("data/exported/unified.onnx")
     card = collect_card(project_of(both), "unified", exported, SPEC, "onnx", "float32")

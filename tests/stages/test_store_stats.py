@@ -27,7 +27,7 @@ def make_store(teacher: str, points: np.ndarray, shard: int = 16, simcc: bool = 
     spec = parse_spec({**PARAMS["teachers"]["tiny"], "affine": "classic", "kind": "simcc" if simcc else "heatmap"}, "")
     layout = TargetLayout(len(people), VIEWS, KEYPOINTS, WH[1], WH[0], shard, separate=simcc)
     path = Path(PLACE.format(teacher))
-    marks = layout.fingerprint({"spec": spec_values(spec)})
+    marks = layout.fingerprint({"spec": spec_values(spec), "keypoints": list(spec.skeleton.keypoints)})
     open_for_writing(path, layout, marks)
     for number in range(layout.shards):
         rows = np.arange(len(people))[layout.rows(number)]
