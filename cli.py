@@ -26,6 +26,7 @@ data = typer.Typer(no_args_is_help=True, help="Draw the built-in sample, or fetc
 teacher = typer.Typer(
     no_args_is_help=True, help="Fetch and import teachers, and check them before the long run of `teach`."
 )
+detector = typer.Typer(no_args_is_help=True, help="Fetch a published person detector for `predict`.")
 cache = typer.Typer(no_args_is_help=True, help="Inspect stores of targets and crops.")
 experiment = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +34,7 @@ experiment = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
+app.add_typer(detector, name="detector")
 app.add_typer(cache, name="cache")
 app.add_typer(experiment, name="experiment")
 
@@ -384,10 +386,14 @@ def predict(
     detector: Annotated[
         Path | None,
         typer.Option(
-            help="Detector that finds the people instead: an RTMDet or YOLOX ONNX file, as rtmlib uses.",
+            help="Detector that finds the people instead: an RTMDet or YOLOX ONNX file, as rtmlib uses; by default the one that "
+            "`pipeline detector fetch` has brought.",
             show_default=False,
         ),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Take each image as the box of one person: for images cut around people.")
+    ] = False,
     detector_kind: Annotated[
         Literal["auto", "rtmdet", "yolox"],
         typer.Option(
@@ -414,17 +420,19 @@ def predict(
 ) -> None:
     """Predict the poses in your own images and videos, draw them, and write them as COCO JSON with all keypoints of the student.
 
-    With neither --boxes nor --detector each image is one person's box, which suits images of one person. A file that cannot be
-    used is a warning on stderr, and the others are predicted. The output folder appears at the end, complete.
+    People are found by the detector of `pipeline detector fetch`, unless --detector, --boxes or --whole says otherwise. A file that
+    cannot be used is a warning on stderr, and the others are predicted. The output folder appears at the end, complete.
 
-        pipeline predict holiday/ --student student.onnx --detector rtmdet-m.onnx
+        pipeline predict holiday/ --student student.onnx
 
     predictions.json has a score per person and, beside x, y and v, the `keypoint_confidences`. A video is drawn as .mp4, and
     its frames are images with names like clip.mp4/000012.
     """
     from stages.predict import run as predict
 
-    options = predict.PredictOptions(boxes, detector, detector_kind, score, confidence, device, batch, person_label)
+    options = predict.PredictOptions(
+        boxes, detector, detector_kind, score, confidence, device, batch, person_label, whole
+    )
     predict.run(paths, student, out, options)
 
 
@@ -550,6 +558,28 @@ def teacher_spec(path: Annotated[Path, typer.Argument(help="ONNX file of a netwo
     from stages import teacher_spec as spec
 
     spec.run(path)
+
+
+@detector.command("fetch")
+def detector_fetch(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of a detector, like `rtmdet-m`. Without it the command lists all.", show_default=False
+        ),
+    ] = None,
+    mirror: MirrorOption = None,
+) -> None:
+    """Fetch a person detector into data/detectors, where `predict` finds it. Resumes where it stopped.
+
+    An archive that you have downloaded manually belongs into data/detectors under its own name.
+    """
+    from stages.fetch.detectors import fetch_detector, list_detectors
+
+    if name is None:
+        print(list_detectors())
+    else:
+        fetch_detector(name, mirror=mirror)
 
 
 @cache.command("info")

@@ -42,6 +42,7 @@ COMMANDS = [
     ["teacher", "import"],
     ["teacher", "spec"],
     ["teacher", "check"],
+    ["detector", "fetch"],
     ["cache", "info"],
     ["cache", "verify"],
     ["cache", "stats"],
