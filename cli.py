@@ -129,6 +129,40 @@ def data_fetch(
 
 
 @app.command()
+def init(
+    coco: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with COCO's annotation files, in it or in annotations/, and images.", show_default=False
+        ),
+    ] = None,
+    mpii: Annotated[
+        Path | None, typer.Option(help="The same of MPII: mpii_train.json, mpii_val.json, ...", show_default=False)
+    ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A teacher's ONNX file, like coco=models/coco.onnx; NAME is its dataset's, or another. Can be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that exists.")] = False,
+) -> None:
+    """Write params.yaml from folders of datasets and teachers' ONNX files. What a file does not tell is a comment in it.
+
+    pipeline init --coco data/coco --mpii data/mpii --teacher coco=coco.onnx --teacher mpii=mpii.onnx
+    """
+    from stages import init
+
+    teachers = dict(each.partition("=")[::2] for each in teacher or ())
+    if not all(name and file for name, file in teachers.items()) or len(teachers) < len(teacher or ()):
+        raise typer.BadParameter("--teacher is NAME=FILE, each name once")
+    folders = {name: folder for name, folder in (("coco", coco), ("mpii", mpii)) if folder}
+    init.run(folders, {name: Path(file) for name, file in teachers.items()}, force)
+
+
+@app.command()
 def prepare(
     dataset: Annotated[str | None, typer.Option(help="Prepare only this dataset.", show_default=False)] = None,
 ) -> None:
@@ -553,11 +587,24 @@ def teacher_check(
 
 
 @teacher.command("spec")
-def teacher_spec(path: Annotated[Path, typer.Argument(help="ONNX file of a network.", show_default=False)]) -> None:
+def teacher_spec(
+    path: Annotated[Path, typer.Argument(help="ONNX file of a network.", show_default=False)],
+    write: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Write the entry into params.yaml as the teacher NAME; what is uncertain gets a comment.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Propose an entry for params.yaml from an ONNX file, and list what only its authors know."""
     from stages import teacher_spec as spec
 
-    spec.run(path)
+    if write is None:
+        spec.run(path)
+    else:
+        spec.write(path, write)
 
 
 @detector.command("fetch")

@@ -19,6 +19,7 @@ STORE = "data/targets/tiny/coco-train.zarr"
 COMMANDS = [
     [c]
     for c in (
+        "init",
         "prepare",
         "crops",
         "teach",
