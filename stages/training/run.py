@@ -101,7 +101,7 @@ def _train(
             write_checkpoint({**identity, **progressed, "trainer": trainer.state()}, checkpoint)
 
     shown = progress(steps, f"training {inputs.name}", "steps") if processes.is_main else tqdm(disable=True)
-    live = live_metrics(inputs.name, curve) if processes.is_main else nullcontext(None)
+    live = live_metrics(inputs.name, curve, inputs.loggers) if processes.is_main else nullcontext(None)
     with shown as bar, live as log_point, stop_signals() as received:
         bar.update(trainer.steps_done)
         for batch in training_batches(inputs, loader, trainer.steps_done, steps, processes, device):
