@@ -26,6 +26,7 @@ data = typer.Typer(no_args_is_help=True, help="Draw the built-in sample, or fetc
 teacher = typer.Typer(
     no_args_is_help=True, help="Fetch and import teachers, and check them before the long run of `teach`."
 )
+detector = typer.Typer(no_args_is_help=True, help="Fetch a published person detector for `predict`.")
 cache = typer.Typer(no_args_is_help=True, help="Inspect stores of targets and crops.")
 experiment = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +34,7 @@ experiment = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
+app.add_typer(detector, name="detector")
 app.add_typer(cache, name="cache")
 app.add_typer(experiment, name="experiment")
 
@@ -136,6 +138,40 @@ def link(
     from stages import link
 
     link.run(_project(), dataset)
+
+
+@app.command()
+def init(
+    coco: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with COCO's annotation files, in it or in annotations/, and images.", show_default=False
+        ),
+    ] = None,
+    mpii: Annotated[
+        Path | None, typer.Option(help="The same of MPII: mpii_train.json, mpii_val.json, ...", show_default=False)
+    ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A teacher's ONNX file, like coco=models/coco.onnx; NAME is its dataset's, or another. Can be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that exists.")] = False,
+) -> None:
+    """Write params.yaml from folders of datasets and teachers' ONNX files. What a file does not tell is a comment in it.
+
+    pipeline init --coco data/coco --mpii data/mpii --teacher coco=coco.onnx --teacher mpii=mpii.onnx
+    """
+    from stages import init
+
+    teachers = dict(each.partition("=")[::2] for each in teacher or ())
+    if not all(name and file for name, file in teachers.items()) or len(teachers) < len(teacher or ()):
+        raise typer.BadParameter("--teacher is NAME=FILE, each name once")
+    folders = {name: folder for name, folder in (("coco", coco), ("mpii", mpii)) if folder}
+    init.run(folders, {name: Path(file) for name, file in teachers.items()}, force)
 
 
 @app.command()
@@ -396,10 +432,14 @@ def predict(
     detector: Annotated[
         Path | None,
         typer.Option(
-            help="Detector that finds the people instead: an RTMDet or YOLOX ONNX file, as rtmlib uses.",
+            help="Detector that finds the people instead: an RTMDet or YOLOX ONNX file, as rtmlib uses; by default the one that "
+            "`pipeline detector fetch` has brought.",
             show_default=False,
         ),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Take each image as the box of one person: for images cut around people.")
+    ] = False,
     detector_kind: Annotated[
         Literal["auto", "rtmdet", "yolox"],
         typer.Option(
@@ -426,17 +466,19 @@ def predict(
 ) -> None:
     """Predict the poses in your own images and videos, draw them, and write them as COCO JSON with all keypoints of the student.
 
-    With neither --boxes nor --detector each image is one person's box, which suits images of one person. A file that cannot be
-    used is a warning on stderr, and the others are predicted. The output folder appears at the end, complete.
+    People are found by the detector of `pipeline detector fetch`, unless --detector, --boxes or --whole says otherwise. A file that
+    cannot be used is a warning on stderr, and the others are predicted. The output folder appears at the end, complete.
 
-        pipeline predict holiday/ --student student.onnx --detector rtmdet-m.onnx
+        pipeline predict holiday/ --student student.onnx
 
     predictions.json has a score per person and, beside x, y and v, the `keypoint_confidences`. A video is drawn as .mp4, and
     its frames are images with names like clip.mp4/000012.
     """
     from stages.predict import run as predict
 
-    options = predict.PredictOptions(boxes, detector, detector_kind, score, confidence, device, batch, person_label)
+    options = predict.PredictOptions(
+        boxes, detector, detector_kind, score, confidence, device, batch, person_label, whole
+    )
     predict.run(paths, student, out, options)
 
 
@@ -557,11 +599,46 @@ def teacher_check(
 
 
 @teacher.command("spec")
-def teacher_spec(path: Annotated[Path, typer.Argument(help="ONNX file of a network.", show_default=False)]) -> None:
+def teacher_spec(
+    path: Annotated[Path, typer.Argument(help="ONNX file of a network.", show_default=False)],
+    write: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Write the entry into params.yaml as the teacher NAME; what is uncertain gets a comment.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Propose an entry for params.yaml from an ONNX file, and list what only its authors know."""
     from stages import teacher_spec as spec
 
-    spec.run(path)
+    if write is None:
+        spec.run(path)
+    else:
+        spec.write(path, write)
+
+
+@detector.command("fetch")
+def detector_fetch(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of a detector, like `rtmdet-m`. Without it the command lists all.", show_default=False
+        ),
+    ] = None,
+    mirror: MirrorOption = None,
+) -> None:
+    """Fetch a person detector into data/detectors, where `predict` finds it. Resumes where it stopped.
+
+    An archive that you have downloaded manually belongs into data/detectors under its own name.
+    """
+    from stages.fetch.detectors import fetch_detector, list_detectors
+
+    if name is None:
+        print(list_detectors())
+    else:
+        fetch_detector(name, mirror=mirror)
 
 
 @cache.command("info")

@@ -75,6 +75,7 @@ def run(
         fresh_rotation=project.section("prepare", PrepareSettings).rotation,
         settings=settings.training,
         seed=project.seed,
+        loggers=project.loggers,
     )
     with training(inputs, torch_device(device), resume, log) as trained:
         if trained.is_main:

@@ -16,8 +16,8 @@ FLOORS = (
     ("stages/students", "stages/link.py", "stages/prepare.py", "stages/teacher_import.py", "stages/teacher_spec.py"),
     ("stages/stores", "stages/evaluate", "stages/training", "stages/predict"),
     (
-        *("stages/crops.py", "stages/distill", "stages/doctor", "stages/export", "stages/fit.py", "stages/label.py"),
-        *("stages/show.py", "stages/store_info.py", "stages/store_stats.py", "stages/teach"),
+        *("stages/crops.py", "stages/distill", "stages/doctor", "stages/export", "stages/fit.py", "stages/init.py"),
+        *("stages/label.py", "stages/show.py", "stages/store_info.py", "stages/store_stats.py", "stages/teach"),
     ),
     ("stages/experiment", "stages/report"),
     ("pose_fusion",),

@@ -25,7 +25,7 @@ def test_help_needs_nothing_else(tmp_path: Path, arguments: list[str]) -> None:
 
 
 def test_predict_runs(folder: Path) -> None:
-    done = run_pipeline(folder, "predict", "pictures", "--student", "student.onnx", "--device", "cpu")
+    done = run_pipeline(folder, "predict", "pictures", "--student", "student.onnx", "--device", "cpu", "--whole")
     assert done.returncode == 0, done.stderr
     assert "3 people in 3 images" in done.stdout and (folder / "predictions/predictions.json").is_file()
 
@@ -55,6 +55,11 @@ def test_a_command_that_needs_more_says_so_in_one_line(tmp_path: Path, arguments
     done = run_pipeline(tmp_path, *arguments)
     assert done.returncode == 1 and done.stderr.startswith("error: this command needs ")
     assert done.stderr.endswith(INSTALL) and done.stderr.count("\n") == 1
+
+
+def test_a_detector_needs_little_more(tmp_path: Path) -> None:
+    done = run_pipeline(tmp_path, "detector", "fetch", "rtmdet-m")
+    assert "is not installed: run `pip install 'pose-fusion[fetch]'`\n" in done.stderr
 
 
 @pytest.mark.parametrize("use", ["pose_fusion.Dataset()", "pose_fusion.Targets('x')", "pose_fusion.PoseFusion('.')"])

@@ -20,6 +20,7 @@ COMMANDS = [
     [c]
     for c in (
         "link",
+        "init",
         "prepare",
         "crops",
         "teach",
@@ -43,6 +44,7 @@ COMMANDS = [
     ["teacher", "import"],
     ["teacher", "spec"],
     ["teacher", "check"],
+    ["detector", "fetch"],
     ["cache", "info"],
     ["cache", "verify"],
     ["cache", "stats"],

@@ -3,6 +3,8 @@
 from pipeline.common.errors import UserError
 
 OWN_PACKAGES = ("cache", "cli", "pipeline", "pose_fusion", "stages")
+FETCH_PACKAGES = ("requests", "urllib3")
+"""Packages that downloads alone need; their extra is small."""
 
 
 def missing_package(error: ModuleNotFoundError, what: str) -> UserError:
@@ -10,4 +12,5 @@ def missing_package(error: ModuleNotFoundError, what: str) -> UserError:
     package = (error.name or "").partition(".")[0]
     if not package or package in OWN_PACKAGES:
         raise error
-    return UserError(f"{what} needs {package}, which is not installed: run `pip install 'pose-fusion[train]'`")
+    extra = "fetch" if package in FETCH_PACKAGES else "train"
+    return UserError(f"{what} needs {package}, which is not installed: run `pip install 'pose-fusion[{extra}]'`")

@@ -76,7 +76,9 @@ def open_detector(
     at once, as every YOLOX does; otherwise RTMDet's.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist: name a detector's ONNX file, or give `--boxes`")
+        raise UserError(
+            f"{path} does not exist: name a detector's ONNX file, fetch one with `pipeline detector fetch`, or give `--boxes`"
+        )
     try:
         runtime = open_session(path, device)
     except UserError:

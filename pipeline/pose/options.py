@@ -31,6 +31,9 @@ Schedule = Literal["one-cycle", "flat-cosine"]
 Weighting = Literal["fixed", "confidence", "adaptive"]
 """How the teachers' total weight is distributed: `fixed` by `terms`, or per person and keypoint by pipeline.training.teacher_weights."""
 
+Logger = Literal["tensorboard", "wandb", "mlflow"]
+"""Where a training's metrics are logged to besides DVCLive, see stages.training.loggers."""
+
 Preset = Literal["paper", "reference-code", "reference-balance"]
 """Published weights of labels and teachers, see pipeline.training.loss_presets."""
 

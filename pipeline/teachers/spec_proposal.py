@@ -23,6 +23,8 @@ USUAL: dict[str, object] = {
     "affine": "classic",
 }
 """What most published top-down networks need. No file tells it."""
+FROM_FILE, CARRIED = "the file", "written in the file"
+"""Sources of values that are certain."""
 USUAL_SIZE = (256, 192)
 """Height and width."""
 
@@ -35,6 +37,10 @@ class SpecProposal:
     """Values of the spec by key."""
     source: dict[str, str]
     """Where each value comes from, by key."""
+
+    def is_certain(self, key: str) -> bool:
+        """Whether the file itself states the value of a key."""
+        return self.source[key] in (FROM_FILE, CARRIED)
 
 
 def propose_spec(path: Path, skeletons: Mapping[str, Skeleton] = SKELETONS) -> SpecProposal:
@@ -55,7 +61,7 @@ def propose_spec(path: Path, skeletons: Mapping[str, Skeleton] = SKELETONS) -> S
     size, fixed, shapes = _run_once(path, session)
     values: dict[str, object] = {"input": list(size), **USUAL}
     source = dict.fromkeys(USUAL, "usual; the file does not say: ask its maker")
-    source["input"] = "the file" if fixed else "usual; the file takes any size: ask its maker"
+    source["input"] = FROM_FILE if fixed else "usual; the file takes any size: ask its maker"
     maps = {name: shape for name, shape in shapes.items() if len(shape) == 4}
     bins = {name: shape for name, shape in shapes.items() if len(shape) == 3}
     if not maps and len(bins) < 2:
@@ -63,7 +69,7 @@ def propose_spec(path: Path, skeletons: Mapping[str, Skeleton] = SKELETONS) -> S
             f"{path}: expected maps or two rows of bins per keypoint, found {shapes}: it is no top-down network"
         )
     values["kind"] = "heatmap" if maps else "simcc"
-    source["kind"] = "the file; heatmap_logits if its maker takes a softmax over the map" if maps else "the file"
+    source["kind"] = "the file; heatmap_logits if its maker takes a softmax over the map" if maps else FROM_FILE
     names = list(maps)[:1] or sorted(list(bins)[:2], key=lambda name: name.lower().endswith("y"))
     if len(names) < len(maps or bins) or (bins and not maps and size[0] == size[1]):
         values["outputs"] = names
@@ -90,7 +96,7 @@ def _carried(path: Path, carried: str, skeletons: Mapping[str, Skeleton]) -> Spe
         parse_spec(inside, str(path), skeletons=skeletons)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: the spec it carries is not readable: export it again") from error
-    return SpecProposal(inside, dict.fromkeys(inside, "written in the file"))
+    return SpecProposal(inside, dict.fromkeys(inside, CARRIED))
 
 
 def _run_once(path: Path, session: ort.InferenceSession) -> tuple[tuple[int, int], bool, dict[str, tuple[int, ...]]]:

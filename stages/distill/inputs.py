@@ -66,6 +66,7 @@ def build_inputs(project: Project, name: str, student: StudentConfig, seed: int,
         initial_weights=initial_weights,
         settings=training,
         seed=seed,
+        loggers=project.loggers,
     )
 
 

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from pipeline.common.errors import UserError
 from pipeline.common.files import sha256
+from pipeline.detection import published
 from stages.fetch.catalogue import Archive
+
+DETECTORS = Path("data/detectors")
+"""Folder of the fetched detectors."""
+
+
+def fetched_detector(folder: Path = DETECTORS) -> Path | None:
+    """Return the first of the published detectors that is in the folder, or None."""
+    places = (folder / detector.file for detector in published.DETECTORS)
+    return next((place for place in places if place.is_file()), None)
 
 
 def expect_folder(folder: Path) -> None:

@@ -36,7 +36,7 @@ class Frame:
 class PersonLocator:
     """Finds the boxes of people in an image, and the image's id.
 
-    The boxes are those of a file or of a detector. With neither, the whole image is one box.
+    The boxes are those of a file or of a detector. With neither, the whole image is the box of one person.
     """
 
     def __init__(self, file: BoxFile | None, detector: Detector | None, min_score: float, warn: Warn) -> None:

@@ -28,6 +28,7 @@ from pipeline.media.inputs import find_media
 from pipeline.pose.crops import crop
 from pipeline.pose.geometry import regions_of_boxes
 from pipeline.pose.options import Device
+from stages.fetch.places import fetched_detector
 from stages.predict.drawing import DrawingWriter
 from stages.predict.frames import Frame, PersonLocator, Warn, frames_of, openable_media
 from stages.predict.output import PREDICTIONS_FILE, DocumentEntries, predictions_document, refuse_foreign_files
@@ -43,7 +44,7 @@ class PredictOptions:
     boxes: Path | None = None
     """COCO annotations or detections with the people's boxes."""
     detector: Path | None = None
-    """RTMDet or YOLOX ONNX file that finds the people. With neither of the two each image is the box of one person."""
+    """RTMDet or YOLOX ONNX file that finds the people; by default the one that `pipeline detector fetch` has brought."""
     detector_kind: DetectorKind | Literal["auto"] = "auto"
     score: float = 0.3
     """Boxes with a lower score are left out."""
@@ -54,6 +55,8 @@ class PredictOptions:
     """Crops per forward pass, if the student's file accepts any number."""
     person_label: int | None = None
     """The detector's label of people, by default 0; or the category of people in the file of boxes, by default the one it states."""
+    whole: bool = False
+    """Take each image as the box of one person."""
 
 
 def run(
@@ -99,7 +102,7 @@ def run(
                 "folder": str(input_folder),
                 "student": str(student),
                 "student_sha256": model.sha256,
-                "boxes": str(options.boxes or options.detector or "whole images"),
+                "boxes": str(options.boxes or (locator.detector.path if locator.detector else "whole images")),
                 "score": options.score,
                 "confidence": options.confidence,
             }
@@ -120,17 +123,21 @@ def run(
 
 
 def _locator(options: PredictOptions, log: Callable[[str], None], warn: Warn) -> PersonLocator:
-    if options.boxes and options.detector:
-        raise UserError("boxes come from `--boxes` or from `--detector`: give one of them")
-    if options.person_label is not None and not (options.boxes or options.detector):
-        raise UserError("`--person-label` is of a detector or a file of boxes: give `--detector` or `--boxes` too")
+    if sum(map(bool, (options.boxes, options.detector, options.whole))) > 1:
+        raise UserError("boxes come from `--boxes`, from `--detector` or are the images (`--whole`): give one of them")
+    if options.person_label is not None and options.whole:
+        raise UserError("`--person-label` is of a detector or a file of boxes: leave it out, or `--whole`")
     file = read_box_file(options.boxes, options.person_label, warn) if options.boxes else None
     detector = None
-    if options.detector:
-        detector = open_detector(options.detector, options.device, options.detector_kind, options.person_label)
-        log(f"detector {options.detector} on {detector.runtime.note}: its input is that of {detector.kind}")
-    if not file and not detector:
-        log("neither --boxes nor --detector: every image is the box of one person")
+    if not file and not options.whole:
+        path = options.detector or fetched_detector()
+        if path is None:
+            raise UserError(
+                "no boxes of people, and no detector in data/detectors: run `pipeline detector fetch rtmdet-m`, or give `--detector`, "
+                "`--boxes`, or `--whole` where each image is one person"
+            )
+        detector = open_detector(path, options.device, options.detector_kind, options.person_label)
+        log(f"detector {path} on {detector.runtime.note}: its input is that of {detector.kind}")
     return PersonLocator(file, detector, options.score, warn)
 
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pipeline.common.errors import UserError, printable, short_repr
+from pipeline.pose.options import Logger
 from pipeline.pose.skeletons import SKELETONS, Skeleton, skeleton_named, union
 from stages.project.datasets import DatasetSettings, parse_dataset
 from stages.project.parsing import PARAMS_FILE, parse, refuse_unknown, sections_inside
@@ -39,6 +40,7 @@ SECTIONS = (
     "baselines",
     "evaluate",
     "report",
+    "loggers",
 )
 """Keys of params.yaml."""
 NAMED_SECTIONS = ("skeletons", "datasets", "teachers", "students", "baselines")
@@ -187,6 +189,14 @@ class Project:
         fit = self.values.get("fit")
         names = fit.get("teachers") if isinstance(fit, dict) else None
         return [str(name) for name in names] if isinstance(names, list) else []
+
+    @property
+    def loggers(self) -> tuple[Logger, ...]:
+        """The loggers of trainings' metrics besides DVCLive, each once; UserError for one that is not known."""
+        names, known = self.values.get("loggers") or [], get_args(Logger)
+        if not isinstance(names, list) or any(name not in known for name in names):
+            raise UserError(f"{PARAMS_FILE}: loggers: expected a list of {', '.join(known)}, found {short_repr(names)}")
+        return tuple(dict.fromkeys(names))
 
     def section(
         self, name: str, cls: type[Settings], changes: Mapping[str, Any] | None = None, where: str | None = None

@@ -38,13 +38,24 @@ class Constructor(SafeConstructor):
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read the mapping in a file; UserError if it is not readable, not a mapping, or enormous by aliases."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not readable as YAML: expected UTF-8, found other bytes: save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: not readable as YAML: {one_line(error)}: correct it, or copy one from params/"
+        ) from error
+    return read_yaml_text(text, path)
+
+
+def read_yaml_text(text: str, path: Path) -> dict[str, Any]:
+    """Return the mapping in the text of the file `path`; UserError as `read_yaml`."""
     reader = YAML(typ="safe", pure=True)
     reader.Constructor = Constructor
     try:
-        values = reader.load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not readable as YAML: expected UTF-8, found other bytes: save it as UTF-8") from error
-    except (YAMLError, ValueError, TypeError, LookupError, AssertionError, OSError, RecursionError) as error:
+        values = reader.load(text)
+    except (YAMLError, ValueError, TypeError, LookupError, AssertionError, RecursionError) as error:
         raise UserError(
             f"{path}: not readable as YAML: {one_line(error)}: correct it, or copy one from params/"
         ) from error

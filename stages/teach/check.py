@@ -146,18 +146,7 @@ def check_teacher(
 ) -> CheckResult:
     """Score the teacher, and its file under each variant of its spec, on about `people` people of its own dataset."""
     dataset = project.dataset(settings.dataset)
-    if not dataset.labelled:
-        raise UserError(
-            f"params.yaml: teachers.{settings.name}.dataset: expected a dataset with labels to score it by, "
-            f"found {settings.dataset} with boxes only"
-        )
-    split = TRAIN if dataset.labels_train else TEST
-    if split not in dataset.splits:
-        raise UserError(
-            f"params.yaml: teachers.{settings.name}.dataset: expected a dataset with labels to score it by, "
-            f"found {settings.dataset}, whose labels are not used"
-        )
-    truth = spread_people(load_people(settings.dataset, split), people)
+    split, truth = checked_people(project, settings, people)
     used = truth.rows(truth.use)
     if not len(used):
         raise UserError(f"{settings.dataset} {split}: expected people in use, found none: run `pipeline prepare`")
@@ -182,6 +171,23 @@ def check_teacher(
         variants=sorted(((variant, scores[variant.change][1]) for variant in variants), key=lambda entry: -entry[1]),
         areas=_oks_basis(truth) if dataset.score == "ap" else "",
     )
+
+
+def checked_people(project: Project, settings: TeacherSettings, people: int) -> tuple[str, People]:
+    """Return the split of the teacher's own dataset that it is scored on, and about `people` people of it, in whole images."""
+    dataset = project.dataset(settings.dataset)
+    if not dataset.labelled:
+        raise UserError(
+            f"params.yaml: teachers.{settings.name}.dataset: expected a dataset with labels to score it by, "
+            f"found {settings.dataset} with boxes only"
+        )
+    split = TRAIN if dataset.labels_train else TEST
+    if split not in dataset.splits:
+        raise UserError(
+            f"params.yaml: teachers.{settings.name}.dataset: expected a dataset with labels to score it by, "
+            f"found {settings.dataset}, whose labels are not used"
+        )
+    return split, spread_people(load_people(settings.dataset, split), people)
 
 
 def _oks_basis(truth: People) -> str:

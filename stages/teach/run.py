@@ -34,9 +34,11 @@ from stages.project.teachers import TARGETS, TeacherSettings, store_path, teach_
 from stages.stores.decode import decoded_poses
 from stages.stores.pointers import pointer_path, write_pointer
 from stages.stores.targets import input_fingerprint, store_location
-from stages.teach.check import CHECK_PEOPLE, check_teacher
+from stages.teach.check import CHECK_PEOPLE, CONFIDENT, check_teacher
+from stages.teach.passed import check_inputs, passed_before, remember
 from stages.teach.shards import ShardJob, shard_job
 from stages.teach.stream import target_blocks, write_shards
+from stages.teach.unfinished import Unfinished, read_unfinished, remove_unfinished
 
 TRIAL_PEOPLE = 16
 """People of the trial that `--dry-run` estimates time and size by."""
@@ -47,7 +49,7 @@ class TeachSettings:
     """The section `teach` of params.yaml."""
 
     shard: Annotated[int, Ge(MIN_PEOPLE_PER_CHUNK), Le(4096), MultipleOf(MIN_PEOPLE_PER_CHUNK)] = 128
-    """People per shard: a killed run loses at most so many."""
+    """People per shard: they are written together."""
     check: Annotated[int, Ge(0)] = CHECK_PEOPLE
     """People of its own dataset that a teacher is scored on before it starts; 0 for none."""
 
@@ -75,6 +77,8 @@ class Executor:
     """The ONNX Runtime provider of the teacher there."""
     write_shards: Callable[[Iterable[ShardJob]], Generator[int]]
     """Writes the shards of jobs, and yields the number of people in use of each."""
+    keeps_unfinished: bool = False
+    """Whether the people of a shard that is not complete are kept for the next run."""
 
 
 def run(
@@ -111,17 +115,36 @@ def run(
         if not (own_dataset.labels_train or (own_dataset.labelled and own_dataset.test)):
             log(f"teacher {teacher}: not scored, since {settings.dataset} has boxes only")
         elif check and teach_settings.check and not all(_is_finished(opened, executor, job) for job in jobs):
-            variants = [variant for variant in spec_variants(settings.spec) if variant.decisive]
-            result = check_teacher(project, settings, opened, variants, teach_settings.check, batch)
-            log(f"teacher {teacher}: {result.score} {result.value:.1f} on {result.people} people of {settings.dataset}")
-            if result.failure:
-                anyway = "`--no-check`, or teach.check: 0 in params.yaml, teaches all the same"
-                raise UserError(f"teacher {teacher}: {result.failure}; {anyway}")
+            _check(project, settings, opened, teach_settings.check, batch, log)
         processed = 0
         with exclusive(TARGETS / teacher):
             for job in jobs:
                 processed += _write(opened, executor, job, log)
     _summary(settings, datasets, jobs, processed, log)
+
+
+def _check(
+    project: Project,
+    settings: TeacherSettings,
+    teacher: Teacher,
+    people: int,
+    batch: int,
+    log: Callable[[str], None],
+) -> None:
+    """Score the teacher on its own dataset, unless it has passed the same check before; UserError if it is useless."""
+    inputs = check_inputs(project, settings, teacher, people)
+    before = passed_before(teacher.name, inputs)
+    if before is not None:
+        log(f"teacher {teacher.name}: {before}, as an earlier check has found")
+        return
+    variants = [variant for variant in spec_variants(settings.spec) if variant.decisive]
+    result = check_teacher(project, settings, teacher, variants, people, batch)
+    words = f"{result.score} {result.value:.1f} on {result.people} people of {settings.dataset}"
+    log(f"teacher {teacher.name}: {words}")
+    if result.failure:
+        anyway = "`--no-check`, or teach.check: 0 in params.yaml, teaches all the same"
+        raise UserError(f"teacher {teacher.name}: {result.failure}; {anyway}")
+    remember(teacher.name, inputs, words)
 
 
 @contextlib.contextmanager
@@ -135,7 +158,7 @@ def _executor(
 ) -> Iterator[Executor]:
     """Provide this process, or the workers of a cluster, as the executor."""
     if scheduler is None:
-        yield Executor(teacher.runtime.provider, lambda jobs: write_shards(teacher, jobs, batch, cores()))
+        yield Executor(teacher.runtime.provider, lambda jobs: write_shards(teacher, jobs, batch, cores()), True)
         return
     try:
         from stages.teach import cluster
@@ -190,7 +213,11 @@ def _write(teacher: Teacher, executor: Executor, job: StoreJob, log: Callable[[s
         log(f"{job.path}: {plan.reason}")
     processed = 0
     total = sum(int(job.people.use[job.layout.rows(shard)].sum()) for shard in plan.pending)
-    shard_jobs = (_shard_job(job, shard) for shard in plan.pending)
+    store = job.path if executor.keeps_unfinished and isinstance(job.path, Path) else None
+    shard_jobs = (
+        _shard_job(job, shard, unfinished=read_unfinished(store, shard, fingerprint) if store else None)
+        for shard in plan.pending
+    )
     with (
         progress(total, f"{teacher.name} on {job.dataset} {job.split}", "people") as bar,
         contextlib.closing(executor.write_shards(shard_jobs)) as counts,
@@ -200,6 +227,8 @@ def _write(teacher: Teacher, executor: Executor, job: StoreJob, log: Callable[[s
             bar.update(count)
     if plan.pending or plan.reason != "complete":
         finish(job.path, job.layout, fingerprint)
+    if store:
+        remove_unfinished(store)
     _update_pointer(teacher.name, job, log)
     return processed
 
@@ -218,8 +247,10 @@ def _update_pointer(teacher: str, job: StoreJob, log: Callable[[str], None]) -> 
         )
 
 
-def _shard_job(job: StoreJob, shard: int, rows: np.ndarray | None = None) -> ShardJob:
-    return shard_job(job.dataset, job.path, job.layout, shard, job.images, job.people, job.views, rows)
+def _shard_job(
+    job: StoreJob, shard: int, rows: np.ndarray | None = None, unfinished: Unfinished | None = None
+) -> ShardJob:
+    return shard_job(job.dataset, job.path, job.layout, shard, job.images, job.people, job.views, rows, unfinished)
 
 
 def stored_poses(
@@ -249,6 +280,12 @@ def _summary(
             name, value = accuracy(own_dataset.score, job.people, poses)
             scored = "over nobody" if np.isnan(value) else f"{value:.1f}"
             scores.append(f"{name} {scored} on {job.dataset} {job.split}")
+        elif not datasets[job.dataset].labels_train and job.people.use.any():
+            confidence = stored_poses(settings, job.dataset, job.split, job.people, job.path).confidence
+            scores.append(
+                f"confidence {confidence.mean():.2f} in the mean, {100 * np.mean(confidence > CONFIDENT):.0f} % of the keypoints above "
+                f"{CONFIDENT} on {job.dataset} {job.split}, which has no labels"
+            )
     log(
         f"teacher {settings.name}: {people} people x {views} views, {processed} processed now, "
         f"{', '.join([f'{size / max(people * views, 1) / 1000:.2f} kB per person and view', *scores])}"

@@ -9,6 +9,7 @@ from cache.backend import StoreLocation
 from cache.targets import TargetLayout
 from pipeline.people.people import People
 from pipeline.people.views import Views
+from stages.teach.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class ShardJob:
     """The shard's rows of the people table."""
     views: Views
     """The views of these people."""
+    unfinished: Unfinished | None = None
+    """What an earlier run has left of the shard; None where nothing is kept before a shard is complete."""
 
     @property
     def people_in_use(self) -> int:
@@ -59,10 +62,11 @@ def shard_job(
     people: People,
     views: Views,
     rows: np.ndarray | None = None,
+    unfinished: Unfinished | None = None,
 ) -> ShardJob:
     """Return the job of a shard, with its rows of the tables of the whole split. A trial gives other `rows`."""
     own = np.arange(layout.people)[layout.rows(shard)] if rows is None else rows
-    return ShardJob(dataset, store, layout, shard, images, people.rows(own), views.rows(own))
+    return ShardJob(dataset, store, layout, shard, images, people.rows(own), views.rows(own), unfinished)
 
 
 def people_per_batch(batch: int, views: int) -> int:
@@ -71,7 +75,8 @@ def people_per_batch(batch: int, views: int) -> int:
 
 
 def batches_of(job: ShardJob, people: int) -> list[Batch]:
-    """Return the batches of a job: its people in use in order, `people` per batch. The last batch may be smaller."""
+    """Return the batches of a job: its people in use that are not done, in order, `people` per batch. The last batch may be smaller."""
     used = np.flatnonzero(job.people.use)
-    starts = range(0, max(len(used), 1), people)
+    done = job.unfinished.people if job.unfinished else 0
+    starts = range(done, max(len(used), done + 1), people)
     return [Batch(job, used[start : start + people], start + people >= len(used)) for start in starts]

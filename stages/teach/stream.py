@@ -21,6 +21,7 @@ from pipeline.targets.block import TargetBlock
 from pipeline.teachers.inputs import normalised_levels, with_fourth_channel, write_inputs
 from stages.project.datasets import with_prepare_hint
 from stages.teach.shards import Batch, ShardJob, batches_of, people_per_batch
+from stages.teach.unfinished import Keeper
 
 INPUT_BATCHES = 4
 """Batches of network inputs in memory: the teacher runs on one, two are being filled, one waits for images it shares with the last."""
@@ -45,9 +46,7 @@ def write_shards(
     with threads(count) as pool:
         try:
             for job, block in target_blocks(teacher, jobs, batch, pool, turn):
-                writes.append(
-                    (job.people_in_use, pool.submit(write_shard, job.store, job.layout, job.shard, block.arrays))
-                )
+                writes.append((job.people_in_use, pool.submit(_write, job, block)))
                 while writes and (len(writes) > PENDING_WRITES or writes[0][1].done()):
                     yield _result(writes.popleft())
         except Exception:
@@ -55,6 +54,12 @@ def write_shards(
             raise
         while writes:
             yield _result(writes.popleft())
+
+
+def _write(job: ShardJob, block: TargetBlock) -> None:
+    write_shard(job.store, job.layout, job.shard, block.arrays)
+    if job.unfinished:
+        job.unfinished.file.unlink(missing_ok=True)
 
 
 def _result(write: tuple[int, Future[None]]) -> int:
@@ -73,25 +78,29 @@ def target_blocks(
     """Yield the targets of jobs, in order. The first error in the order of people is raised, after all jobs before it."""
     checking: deque[tuple[Batch, TargetBlock, Future[None]]] = deque()
     block: TargetBlock | None = None
+    keeper = Keeper()
     try:
         for current, inputs in _filled(teacher, jobs, batch, pool):
             people = current.job.people
-            block = empty_targets(teacher, people, current.job.views) if block is None else block
+            if block is None:
+                block = empty_targets(teacher, people, current.job.views)
+                if current.job.unfinished:
+                    current.job.unfinished.fill(block)
             with turn or contextlib.nullcontext():
                 outputs = run_teacher(teacher, inputs, batch) if len(inputs) else ()
             checking.append((current, block, pool.submit(write_targets, block, current.rows, outputs, teacher, people)))
             del outputs
             if current.last:
                 block = None
-            yield from _checked(checking, OUTPUT_BATCHES)
+            yield from _checked(checking, OUTPUT_BATCHES, keeper)
     except Exception:
-        yield from _checked(checking, 0)
+        yield from _checked(checking, 0, keeper)
         raise
-    yield from _checked(checking, 0)
+    yield from _checked(checking, 0, keeper)
 
 
 def _checked(
-    waiting: deque[tuple[Batch, TargetBlock, Future[None]]], most: int
+    waiting: deque[tuple[Batch, TargetBlock, Future[None]]], most: int, keeper: Keeper
 ) -> Iterator[tuple[ShardJob, TargetBlock]]:
     """Yield jobs whose targets are complete, until at most `most` batches wait. A batch that fails stays the first one."""
     while waiting and (len(waiting) > most or waiting[0][2].done()):
@@ -100,6 +109,8 @@ def _checked(
         waiting.popleft()
         if batch.last:
             yield batch.job, block
+        elif batch.job.unfinished:
+            keeper.keep(batch.job.unfinished, block, batch.job.people.use, int(batch.rows[-1]))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from cache.fingerprint import array_digest
 from cache.layout import canonical
 from pipeline.common.files import sha256
-from pipeline.pose.options import NetworkSettings, Preset, Weighting
+from pipeline.pose.options import Logger, NetworkSettings, Preset, Weighting
 from pipeline.pose.skeletons import Skeleton
 from pipeline.pose.spec import NetworkSpec
 from pipeline.targets.online import OnlineTeacher
@@ -52,6 +52,9 @@ class TrainingInputs:
     """Published weights of truth and teachers, instead of `weights`."""
     weighting: Weighting = "fixed"
     """How the teachers' total weight is distributed over them."""
+
+    loggers: tuple[Logger, ...] = ()
+    """Where metrics are logged to besides DVCLive; no weight depends on it."""
 
     def weights_at(self, progress: float) -> dict[str, float]:
         """Return the loss weights of truth and of each teacher when the share `progress` (0 to 1) of the steps is done."""

@@ -1,19 +1,40 @@
-"""The metrics of a running training: DVCLive's table per metric and its summary, for `dvc plots`, editors and `tail -f`."""
+"""The metrics of a running training: DVCLive's table per metric and its summary, and the loggers that params.yaml names."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from pipeline.pose.options import Logger
+from stages.training.loggers import open_logger
 
 LIVE = Path("data/live")
 
 
 @contextmanager
-def live_metrics(name: str, before: Sequence[Mapping[str, float]]) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Yield a function that logs a point with its `step` to data/live/<name>/plots/metrics/*.tsv and metrics.json.
+def live_metrics(
+    name: str, before: Sequence[Mapping[str, float]], loggers: Sequence[Logger] = ()
+) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Yield a function that logs a point with its `step` to DVCLive and to each of the loggers. The points of `before` are logged first."""
+    with ExitStack() as stack:
+        places = [stack.enter_context(open_logger(logger, name, LIVE / name)) for logger in loggers]
+        places.append(stack.enter_context(_dvclive(name)))
 
-    The points of `before` are logged first. Nothing is logged outside a DVC project, because DVCLive would create one, nor in a Git
-    repository without a commit, because DVCLive needs one. No experiment is saved and no dvc.yaml is written. Nothing leaves the
-    machine unless the user has given DVC a Studio token.
+        def log(point: Mapping[str, float]) -> None:
+            for place in places:
+                place(point)
+
+        for point in before:
+            log(point)
+        yield log
+
+
+@contextmanager
+def _dvclive(name: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Yield a function that logs a point to data/live/<name>/plots/metrics/*.tsv and metrics.json.
+
+    Nothing is logged outside a DVC project, because DVCLive would create one, nor in a Git repository without a commit, because
+    DVCLive needs one. No experiment is saved and no dvc.yaml is written. Nothing leaves the machine unless the user has given DVC a
+    Studio token.
     """
     if not Path(".dvc").is_dir():
         yield lambda point: None
@@ -35,6 +56,4 @@ def live_metrics(name: str, before: Sequence[Mapping[str, float]]) -> Iterator[C
                     live.log_metric(key, value)
             live.make_summary()
 
-        for point in before:
-            log(point)
         yield log

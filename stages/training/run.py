@@ -106,7 +106,7 @@ def _train(
 
     done = trainer.steps_done
     shown = progress(steps, f"training {inputs.name}", "steps", done) if processes.is_main else tqdm(disable=True)
-    live = live_metrics(inputs.name, curve) if processes.is_main else nullcontext(None)
+    live = live_metrics(inputs.name, curve, inputs.loggers) if processes.is_main else nullcontext(None)
     with shown as bar, live as log_point, stop_signals() as received:
         for batch in training_batches(inputs, loader, done, steps, processes, device):
             rate = trainer.learning_rate

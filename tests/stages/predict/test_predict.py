@@ -138,7 +138,7 @@ def test_without_boxes_the_image_is_one_person(folder: Path) -> None:
     (folder / "alone").mkdir()
     half = cv2.imread("pictures/00.png")[:, : PICTURE_WH[0]]
     cv2.imwrite("alone/a.png", half)
-    document, _, warned = run("alone")
+    document, _, warned = run("alone", whole=True)
     assert warned == [] and document["images"] == [
         {"id": 1, "file_name": "a.png", "width": 120, "height": 160, "drawn": "a.jpg"}
     ]
@@ -260,7 +260,7 @@ def make_odd_folder(place: Path, image: np.ndarray) -> None:
 def test_everything_that_a_folder_may_hold(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Each file has a result or one line that names it, and the libraries' own lines are in it."""
     make_odd_folder(folder / "odd", cv2.imread("pictures/00.png")[:, : PICTURE_WH[0]])
-    document, logged, warned = run("odd", "nobody.jpg")
+    document, logged, warned = run("odd", "nobody.jpg", whole=True)
     names = {i["file_name"]: i for i in document["images"]}
     odd = folder / "odd"
     assert sorted(warned) == sorted(
@@ -343,7 +343,7 @@ def video(folder: Path) -> Path:
 
 
 def test_a_video_has_an_entry_per_frame_and_is_drawn(folder: Path, video: Path) -> None:
-    document, logged, warned = run("films", confidence=0.1)
+    document, logged, warned = run("films", confidence=0.1, whole=True)
     assert document["videos"] == [{"id": 1, "name": "clip.avi", "fps": 10.0, "drawn": "clip.mp4"}]
     frames = document["images"][:5]
     assert [f["file_name"] for f in frames] == [f"clip.avi/{n:06d}" for n in range(5)]
@@ -386,13 +386,13 @@ def test_a_format_may_be_too_small(folder: Path) -> None:
     """JPEG ends at 65,500 pixels a side."""
     (folder / "wide").mkdir()
     cv2.imwrite("wide/a.png", np.zeros((2, 65501, 3), np.uint8))
-    document, _, warned = run("wide")
+    document, _, warned = run("wide", whole=True)
     assert warned == [f"{folder}/wide/a.png: not drawn: an image of 65501 x 2 pixels cannot be encoded as `.jpg`"]
     assert "drawn" not in document["images"][0] and tree(folder / "out").keys() == {"predictions.json"}
 
 
 def test_an_interrupted_run_leaves_the_earlier_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("pictures")
+    run("pictures", whole=True)
     before = tree(folder)
 
     def interrupted(*arguments: Any) -> None:
@@ -403,7 +403,12 @@ def test_an_interrupted_run_leaves_the_earlier_one(folder: Path, monkeypatch: py
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
         context.chdir(folder)
         predict.run(
-            [folder / "pictures"], folder / "student.onnx", folder / "out", PredictOptions(device="cpu"), print, print
+            [folder / "pictures"],
+            folder / "student.onnx",
+            folder / "out",
+            PredictOptions(device="cpu", whole=True),
+            print,
+            print,
         )
     assert tree(folder) == before
     assert not list(folder.glob("*.partial"))
@@ -412,19 +417,19 @@ def test_an_interrupted_run_leaves_the_earlier_one(folder: Path, monkeypatch: py
 def test_a_second_run_replaces_the_first(folder: Path) -> None:
     (folder / "out.partial").mkdir()  # of a run that was killed
     (folder / "out.partial/x.jpg").write_text("half")
-    run("pictures")
+    run("pictures", whole=True)
     Path("pictures/02.png").unlink()
-    run("pictures")
+    run("pictures", whole=True)
     assert tree(folder / "out").keys() == {"00.jpg", "01.jpg", "predictions.json"}
     assert not (folder / "out.partial").exists() and not (folder / "out.previous").exists()
 
 
 def test_files_of_somebody_else_are_never_replaced(folder: Path) -> None:
-    run("pictures")
+    run("pictures", whole=True)
     (folder / "out/holiday.jpg").write_text("mine")
     before = tree(folder)
     assert "out: would be replaced, and holds holiday.jpg, which `pipeline predict` has not written" in refusal(
-        "pictures"
+        "pictures", whole=True
     )
     assert "pictures: would be replaced, and holds 00.png" in refusal("pictures", out="pictures")
     assert ".: would be replaced, and holds student.onnx" in refusal("pictures", out=".")
@@ -433,18 +438,24 @@ def test_files_of_somebody_else_are_never_replaced(folder: Path) -> None:
 
 
 def test_an_output_folder_among_the_images_is_not_an_input(folder: Path) -> None:
-    first, _, _ = run("pictures", out="pictures/out")
-    second, _, _ = run("pictures", out="pictures/out")
+    first, _, _ = run("pictures", out="pictures/out", whole=True)
+    second, _, _ = run("pictures", out="pictures/out", whole=True)
     assert [i["file_name"] for i in second["images"]] == [i["file_name"] for i in first["images"]]
 
 
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (["nobody.jpg"], {}, "nobody.jpg: expected an image or a video, found none"),
-        (["student.onnx"], {}, "expected readable images, found none among 1: nothing is written"),
+        (["nobody.jpg"], {"whole": True}, "nobody.jpg: expected an image or a video, found none"),
+        (["student.onnx"], {"whole": True}, "expected readable images, found none among 1: nothing is written"),
         (["pictures"], {"boxes": Path("a.json"), "detector": Path("a.onnx")}, "give one of them"),
-        (["pictures"], {"person_label": 1}, "give `--detector` or `--boxes` too"),
+        (["pictures"], {"person_label": 1, "whole": True}, "leave it out, or `--whole`"),
+        (["pictures"], {"detector": Path("a.onnx"), "whole": True}, "give one of them"),
+        (
+            ["pictures"],
+            {},
+            "no detector in data/detectors: run `pipeline detector fetch rtmdet-m`, or give `--detector`",
+        ),
         (["pictures"], {"boxes": Path("a.json")}, "a.json: expected a readable file"),
         (["pictures"], {"detector": Path("student.onnx")}, "expected boxes with scores"),
     ],
@@ -472,7 +483,7 @@ def test_it_needs_no_torch(folder: Path) -> None:
 
 def test_warnings_are_one_line_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("a\nb.jpg").write_text("hello")
-    options = PredictOptions(device="cpu")
+    options = PredictOptions(device="cpu", whole=True)
     predict.run([Path("a\nb.jpg"), Path("pictures")], Path("student.onnx"), Path("out"), options, print)
     err = capsys.readouterr().err
     assert err == f"warning: {folder}/a\\nb.jpg: expected an image, found 5 bytes of another kind: left out\n"
@@ -498,3 +509,17 @@ def test_real_people_score_what_they_should(tmp_path: Path, monkeypatch: pytest.
         evaluation.accumulate()
         evaluation.summarize()
     assert evaluation.stats[[0, 1, 2, 5]] == pytest.approx([0.506, 0.792, 0.574, 0.543], abs=0.01)
+
+
+def test_a_fetched_detector_is_found(folder: Path) -> None:
+    """Of several the first of the list of published ones; a detector that is named, a file of boxes and `whole` go before it."""
+    (folder / "data/detectors").mkdir(parents=True)
+    save_boxes(folder / "data/detectors/yolox-m.onnx", 1.0)
+    document, logged, _ = run("pictures", score=0.01)
+    assert logged[1].startswith("detector data/detectors/yolox-m.onnx on CPUExecutionProvider")
+    assert document["info"]["boxes"] == "data/detectors/yolox-m.onnx"
+    save_boxes(folder / "data/detectors/rtmdet-m.onnx", 1.0)
+    assert run("pictures")[0]["info"]["boxes"] == "data/detectors/rtmdet-m.onnx"
+    assert run("pictures", whole=True)[0]["info"]["boxes"] == "whole images"
+    boxes = Path("annotations/train.json")
+    assert run("pictures", boxes=boxes)[0]["info"]["boxes"] == str(boxes)

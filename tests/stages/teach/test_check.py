@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -142,6 +143,40 @@ def test_finished_stores_need_no_second_check(colours: Path) -> None:
 
     assert len(said()) == 1
     assert said() == []
+
+
+def test_a_check_that_was_passed_is_not_run_again(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even without stores; another file, spec or number of people is checked anew, and a damaged record counts for nothing."""
+    runs: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        runs.append(1)
+        return check.check_teacher(*arguments)
+
+    monkeypatch.setattr(teach, "check_teacher", counted)
+
+    def teach_anew(**changes: Any) -> str:
+        lines: list[str] = []
+        shutil.rmtree("data/targets/tiny", ignore_errors=True)
+        teach.run(project_of(colour_params(**changes)), "tiny", "cpu", log=lines.append)
+        return next(line for line in lines if "people of coco" in line)
+
+    first = teach_anew()
+    assert teach_anew() == f"{first}, as an earlier check has found" and len(runs) == 1
+    teach_anew(teach__check=30)
+    assert len(runs) == 2
+    teach_anew(teachers__tiny__padding=1.2, teach__check=30)
+    assert len(runs) == 3
+    Path("data/targets/tiny.check.json").write_text('{"inputs": {}')
+    assert teach_anew() == first and len(runs) == 4
+
+
+def test_a_check_that_failed_is_run_again(colours: Path) -> None:
+    wrong = colour_params(teachers__tiny__color="bgr")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"but .* with color rgb"):
+            teach.run(project_of(wrong), "tiny", "cpu", log=lambda line: None)
+    assert not Path("data/targets/tiny.check.json").exists()
 
 
 def test_a_teacher_without_confidence_is_nonsense(colours: Path) -> None:
