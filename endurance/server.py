@@ -7,8 +7,9 @@ import importlib
 import json
 import os
 import sys
-import traceback
 from pathlib import Path
+
+from tests.forks import exit_code
 
 PRELOADED = (
     "cli",
@@ -51,16 +52,7 @@ def _become(arguments: list[str], log: Path) -> None:
             descriptor = os.open(target, os.O_RDONLY if stream == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.dup2(descriptor, stream)
             os.close(descriptor)
-        sys.argv = ["pipeline", *arguments]
-        try:
-            importlib.import_module("cli").main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        code = exit_code("cli", "pipeline", arguments)
     finally:
         os._exit(code)
 

@@ -100,18 +100,25 @@ def _become(request: dict, streams: list[int]) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        sys.argv = [request["module"], *request["arguments"]]
-        try:
-            importlib.import_module(request["module"]).main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        code = exit_code(request["module"], request["module"], request["arguments"])
     finally:
         os._exit(code)
+
+
+def exit_code(module: str, name: str, arguments: list[str]) -> int:
+    """Run `main` of a module in this process as the command `name`, and return the code that it would exit with."""
+    code = 1
+    sys.argv = [name, *arguments]
+    try:
+        importlib.import_module(module).main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
 
 
 if __name__ == "__main__":
