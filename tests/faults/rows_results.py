@@ -296,14 +296,14 @@ ROWS = (
     Row(
         "images that are not there",
         write_params(),
-        "predict nowhere " + STUDENT,
+        "predict nowhere --whole " + STUDENT,
         "nowhere: expected an image or a video, found none",
         "name other paths",
     ),
     Row(
         "only unreadable images",
         write("mine/a.jpg", "hello"),
-        "predict mine " + STUDENT,
+        "predict mine --whole " + STUDENT,
         "mine: expected readable images, found none among 1: nothing is written",
         "mend the file, or name another",
         printed=False,
@@ -311,7 +311,7 @@ ROWS = (
     Row(
         "only a video that is none",
         write("mine/clip.mp4", "hello"),
-        "predict mine " + STUDENT,
+        "predict mine --whole " + STUDENT,
         "mine: expected an image or a video, found none",
         "name other paths",
     ),
@@ -340,11 +340,18 @@ ROWS = (
         printed=False,
     ),
     Row(
+        "images of which nothing says where the people are",
+        write_params(),
+        "predict pictures " + STUDENT,
+        "no boxes of people, and no detector in data/detectors",
+        "run `pipeline detector fetch rtmdet-m`, or give `--detector`, `--boxes`, or `--whole` where each image is one person",
+    ),
+    Row(
         "a label of people without a detector or boxes",
         write_params(),
-        "predict pictures --person-label 1 " + STUDENT,
+        "predict pictures --whole --person-label 1 " + STUDENT,
         "`--person-label` is of a detector or a file of boxes",
-        "give `--detector` or `--boxes` too",
+        "leave it out, or `--whole`",
     ),
     Row(
         "a detector that is no ONNX",
@@ -370,7 +377,7 @@ ROWS = (
     Row(
         "a folder to write to that holds other files",
         write("mine/notes.txt", "hello"),
-        "predict pictures --out mine " + STUDENT,
+        "predict pictures --whole --out mine " + STUDENT,
         "mine: would be replaced, and holds notes.txt, which `pipeline predict` has not written",
         "choose another folder with `--out`, or move that away",
     ),

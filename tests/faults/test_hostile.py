@@ -213,7 +213,7 @@ def test_no_command_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "distill --student one --device cpu",
         "evaluate --model one --data coco:validation --device cpu",
         "export --student one",
-        "predict pictures --student data/exported/one.onnx --device cpu",
+        "predict pictures --whole --student data/exported/one.onnx --device cpu",
         "label --dataset coco --device cpu",
         "cache verify data/targets/tiny/coco-train.zarr",
         "show 0",
