@@ -108,7 +108,7 @@ def entry_text(entry: Iterable[EntryLine], indent: str) -> list[str]:
 
 def with_teacher(text: str, name: str, entry: Iterable[EntryLine], where: Path = PARAMS_FILE) -> str:
     """Return the text of a params.yaml with another teacher behind the others; every other line stays as it is."""
-    document = YAML().load(text)
+    document = YAML(typ="rt", pure=True).load(text)
     lines = text.splitlines()
     if "teachers" not in document:
         return "\n".join([*lines, "", "teachers:", f"  {name}:", *entry_text(entry, "    "), ""])

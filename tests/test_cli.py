@@ -48,6 +48,7 @@ COMMANDS = [
     ["cache", "info"],
     ["cache", "verify"],
     ["cache", "stats"],
+    ["experiment", "list"],
     ["experiment", "run"],
     ["experiment", "score"],
     ["experiment", "train"],
