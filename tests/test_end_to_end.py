@@ -99,7 +99,7 @@ def the_line_runs_and_its_targets_travel(here: Path, there: Path, remote: Path) 
         assert {"PCKh@0.5", "PCKh@0.1"} <= set(scores["mpii"])
         assert {"AP-17", "AP-20", "AP-21 (thorax as neck)"} <= set(scores["halpe"])
         assert scores["average"] == pytest.approx((scores["coco"]["AP"] + scores["mpii"]["PCKh@0.5"]) / 2, abs=1e-3)
-    pages = {"report.html", "coco.jpg", "mpii.jpg", "halpe.jpg"}
+    pages = {"report.html", "coco.jpg", "mpii.jpg", "halpe.jpg", "figures"}
     assert {file.name for file in (here / "data/report").iterdir()} == pages
     assert (here / "data/exported/unified.onnx").is_file()
     assert "Data and pipelines are up to date" in repro(here)
