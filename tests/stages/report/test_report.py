@@ -180,7 +180,9 @@ def test_hostile_names_are_texts(text: str) -> None:
     found = Elements(text)
     assert sum(tag == "script" for tag, _ in found.tags) == 1
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
-    assert sum(tag == "b" for tag, _ in found.tags) == (6 + 2) * 4  # titles of the panels in the gallery and on the first screen
+    assert (
+        sum(tag == "b" for tag, _ in found.tags) == (6 + 2) * 4
+    )  # titles of the panels in the gallery and on the first screen
     assert any(HOSTILE in each for each in found.texts) and BASELINE in found.texts
 
 
