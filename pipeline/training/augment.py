@@ -11,12 +11,12 @@ def recolored(crops: torch.Tensor, strength: float, random: torch.Generator) -> 
     brightness, contrast, saturation = (1 + strength * (2 * torch.rand(3, len(crops), 1, 1, generator=random) - 1)).to(
         crops.device
     )
-    pixels = crops.float().flatten(1, 2) * brightness
+    pixels = crops.to(torch.float32, copy=True).flatten(1, 2).mul_(brightness)
     mean = pixels.mean(dim=(1, 2), keepdim=True)
     grey = pixels.new_tensor([0.299, 0.587, 0.114])[:, None].expand(3, 3)
     mixing = saturation * torch.eye(3, device=crops.device) + (1 - saturation) * grey
     mixed = torch.baddbmm(mean * (1 - contrast), pixels, contrast * mixing)
-    return mixed.clamp(0, 255).view(crops.shape)
+    return mixed.clamp_(0, 255).view(crops.shape)
 
 
 def cut_out(crops: torch.Tensor, probability: float, random: torch.Generator) -> torch.Tensor:

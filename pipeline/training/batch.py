@@ -44,4 +44,4 @@ def network_input(crops: torch.Tensor, spec: NetworkSpec) -> torch.Tensor:
     """Normalise RGB crops (B, H, W, 3) on 0-255 to float (B, 3, H, W), channels last in memory."""
     ordered = crops.float() if spec.color == "rgb" else crops.float().flip(-1)
     mean, std = (torch.tensor(values, device=crops.device) for values in (spec.mean, spec.std))
-    return ((ordered - mean) / std).permute(0, 3, 1, 2)
+    return (ordered - mean).div_(std).permute(0, 3, 1, 2)
