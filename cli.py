@@ -698,7 +698,7 @@ def experiment_score(
     seed: SeedOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Score the trained arms into data/experiment/scores. Trains nothing."""
+    """Score the trained arms into results/experiment/scores. Trains nothing."""
     from stages.experiment import score
 
     score.run(_project(), arm, seed, device)

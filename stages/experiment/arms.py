@@ -1,5 +1,6 @@
 """The comparison that experiments/arms.yaml describes: its arms, its seeds, and the files of each run."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from stages.project.yaml_files import read_yaml
 
 ARMS = Path("experiments/arms.yaml")
 RUNS = Path("data/experiment")
-STAGE_ONE = RUNS / "scores/stage-one.json"
+RESULTS = Path("results/experiment")
+"""Folder of the scores, tables and plots. Scores are small: they are kept, so that arms can be trained one by one."""
+STAGE_ONE = RESULTS / "scores/stage-one.json"
 """The cost of stage one by teacher and dataset."""
-
 COST_FILE = "cost.json"
 """Name of the file beside a trained student that holds the cost of its training."""
 
@@ -115,7 +117,20 @@ def run_folder(arm: str, seed: int) -> Path:
 
 def scores_path(arm: str) -> Path:
     """Return the file of an arm's scores with all seeds."""
-    return RUNS / "scores" / f"{arm}.json"
+    return RESULTS / "scores" / f"{arm}.json"
+
+
+def read_runs(arm: str) -> list[dict[str, Any]]:
+    """Read the scored runs of an arm, a mapping for each seed; none where it is not scored yet."""
+    path = scores_path(arm)
+    if not path.is_file():
+        return []
+    try:
+        return list(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected the scores of {arm}, found {error}: run `pipeline experiment score {arm}`"
+        ) from error
 
 
 def _seeds(values: Any, path: Path) -> tuple[int, ...]:

@@ -19,7 +19,15 @@ from stages.evaluate.models import Model, student_in_folder
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.results import EvaluateSettings, average_score
 from stages.evaluate.run import score_part
-from stages.experiment.arms import COST_FILE, STAGE_ONE, Experiment, load_experiment, run_folder, scores_path
+from stages.experiment.arms import (
+    COST_FILE,
+    STAGE_ONE,
+    Experiment,
+    load_experiment,
+    read_runs,
+    run_folder,
+    scores_path,
+)
 from stages.experiment.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
@@ -32,10 +40,10 @@ def run(
     device: Device = "auto",
     log: Callable[[str], None] = print,
 ) -> None:
-    """Write data/experiment/scores/NAME.json of every possible arm, and the cost of stage one; with `name` only that arm's scores.
+    """Write results/experiment/scores/NAME.json of every possible arm, and the cost of stage one; with `name` only that arm's scores.
 
-    Scored are the students of all seeds of an arm, or of `seed`. UserError where a student is not trained. Arms of `ablations` are
-    scored on validation people alone.
+    Scored are the students of all seeds of an arm, or of `seed`, which leaves the scores of other seeds. UserError where a student
+    is not trained. Arms of `ablations` are scored on validation people alone.
     """
     experiment = load_experiment()
     arms = experiment.possible(project) if name is None else [name]
@@ -48,7 +56,10 @@ def run(
                 cost = _cost(arm, number)
                 scored.append({"arm": arm, "seed": number, **cost, **_scores(project, experiment, arm, number, device)})
                 bar.update(1)
-            write_atomically(scores_path(arm), json_bytes(scored))
+            kept = [] if seed is None else [run for run in read_runs(arm) if run["seed"] != seed]
+            path = scores_path(arm)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json_bytes(sorted([*kept, *scored], key=lambda run: run["seed"])))
             mean = float(np.mean([scores["validation"]["average"] for scores in scored]))
             log(f"{arm}: {mean:.1f} on validation people, mean of {len(scored)} seeds")
     if name is None:

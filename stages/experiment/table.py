@@ -12,13 +12,20 @@ from pipeline.common.errors import UserError
 from pipeline.common.files import write_atomically
 from pipeline.common.locks import exclusive
 from pipeline.metrics.bootstrap import Score, resample_seeds
-from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment, scores_path
+from stages.experiment.arms import (
+    CONTROL,
+    DISTILLED,
+    RESULTS,
+    Experiment,
+    load_experiment,
+    read_runs,
+    scores_path,
+)
 from stages.experiment.costs import StoreCost, read_stage_one_costs, store_cost
 from stages.experiment.plots import Point, conditions_plot, passes_plot
 from stages.project.datasets import PrepareSettings
 from stages.project.project import Project
 
-RESULTS = Path("results/experiment")
 METRICS_FILE = Path("results/metrics.json")
 
 Pairs = dict[str, tuple[list[float], list[float]]]
@@ -35,7 +42,10 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
     """
     experiment = load_experiment()
     possible = experiment.possible(project)
-    runs = {name: of_arm for name in possible if (of_arm := _read_runs(name, name in (CONTROL, DISTILLED)))}
+    runs = {name: of_arm for name in possible if (of_arm := read_runs(name))}
+    for name in (CONTROL, DISTILLED):
+        if name not in runs:
+            raise UserError(f"{scores_path(name)}: not found: run `pipeline experiment score {name}`")
     views = project.section("prepare", PrepareSettings).views
     stage_one = read_stage_one_costs()
     main = [name for name in experiment.main if name in runs]
@@ -50,7 +60,6 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
             _note(experiment, [name for name in possible if name not in runs]),
         ]
     )
-    RESULTS.mkdir(parents=True, exist_ok=True)
     with exclusive(RESULTS, remove_lock_file=True):
         write_atomically(RESULTS / "table.md", text.encode())
         write_atomically(RESULTS / "runs.csv", _csv([run for of_arm in runs.values() for run in of_arm]))
@@ -151,17 +160,6 @@ def signed(values: np.ndarray) -> str:
     """Return the mean with its sign ± standard deviation."""
     text = mean_and_spread(values.tolist())
     return text if text.startswith("-") else f"+{text}"
-
-
-def _read_runs(name: str, needed: bool) -> list[dict[str, Any]]:
-    """Read an arm's runs, one for each seed; none where it is not scored, UserError if it is `needed`."""
-    path = scores_path(name)
-    if not needed and not path.is_file():
-        return []
-    try:
-        return list(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not found: run `pipeline experiment score {name}`") from error
 
 
 def _columns(run: dict[str, Any]) -> list[str]:

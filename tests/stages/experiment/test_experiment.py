@@ -165,7 +165,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     scores = {
         (name, each["seed"]): each
         for name in NAMES
-        for each in json.loads(Path(f"data/experiment/scores/{name}.json").read_text())
+        for each in json.loads(Path(f"results/experiment/scores/{name}.json").read_text())
     }
     assert scores["control", 0]["steps"] == 6
     assert "test" not in scores["sharpening-off", 0]
@@ -179,7 +179,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
         (name, seed) for name in NAMES for seed in ((0, 1) if name in FILE["headline"] else (0,))
     ]
     assert "| offline-4 | 2 | " in text and "Not scored yet" not in text
-    Path("data/experiment/scores/few-control.json").unlink()
+    Path("results/experiment/scores/few-control.json").unlink()
     table.run(project_of(settings), log=lambda line: None)
     text = Path("results/experiment/table.md").read_text()
     assert "Not scored yet: few-control (`pipeline experiment run ARM`)" in text and "few labels" not in text
