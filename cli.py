@@ -76,6 +76,14 @@ def _project() -> "Project":
     return load_project()
 
 
+def _seeds(text: str | None) -> list[int]:
+    """Return the numbers of a list such as 0,1,2; none without a text."""
+    numbers = [part.strip() for part in text.split(",")] if text is not None else []
+    if not all(part.isdecimal() and int(part) < 2**63 for part in numbers):
+        raise typer.BadParameter(f"expected whole numbers with commas between them, such as 0,1,2, found {text!r}")
+    return [int(part) for part in numbers]
+
+
 def _renamed(name: str) -> Any:
     """Return a hidden option that stands for an old name: whoever gives it gets an error with the new name."""
 
@@ -247,13 +255,21 @@ def distill(
             help="Name of a student or baseline in params.yaml; by default the first student.", show_default=False
         ),
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Seeds to train it with, as 0,1,2; by default `distill.seeds` of params.yaml, or its `seed`. `evaluate` then tells "
+            "mean and deviation.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     resume: ResumeOption = False,
 ) -> None:
     """Stage two: train the student from the stores and the labels. Continues from its checkpoint after an interruption."""
     from stages.distill import run as distill
 
-    distill.run(_project(), student, device, resume)
+    distill.run(_project(), student, device, resume, seeds=_seeds(seeds))
 
 
 @app.command()

@@ -117,6 +117,7 @@ def test_a_renamed_option_names_the_new_one(pipeline):
         ["teach"],
         ["teach", "--teacher", "tiny", "--device", "tpu"],
         ["teach", "--teacher", "tiny", "--batch", "0"],
+        ["distill", "--seeds", "0,x"],
         ["show", "one", "--dataset", "coco"],
         ["show"],
         ["cache", "info"],

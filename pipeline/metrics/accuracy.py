@@ -1,5 +1,6 @@
 """Scores of a dataset by name: by AP, by PCKh or by PCK of the torso; also on a skeleton that no student was trained on."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,13 @@ from pipeline.metrics.ap_resampled import average_precision
 from pipeline.metrics.bootstrap import Resamples, Score, draw_resamples
 from pipeline.metrics.coco_ap import METRIC_NAMES, keypoint_ap, keypoint_evaluation
 from pipeline.metrics.pck import error_score, pck_score
-from pipeline.metrics.pckh import correct_keypoints_of_people, pckh_of_people, pckh_scores
+from pipeline.metrics.pckh import IN_MEAN, correct_keypoints_of_people, pckh_of_people, pckh_scores
 from pipeline.metrics.score_names import SCORE_NAMES, WEIGHTED_SUFFIX
 from pipeline.metrics.torso_pck import TORSO_THRESHOLD, torso_pck_score
 from pipeline.people.people import People
 from pipeline.people.poses import Poses
 from pipeline.pose.options import ScoreKind
-from pipeline.pose.skeletons import COCO17, SIGMAS, Skeleton
+from pipeline.pose.skeletons import COCO17, MPII16, SIGMAS, Skeleton
 
 PCKH_THRESHOLDS = (0.5, 0.1)
 """Distances in head sizes up to which a keypoint is correct."""
@@ -49,11 +50,28 @@ def resampled_scores(
         scores = ap_scores(truth, poses, resamples)
     else:
         scores = ap_of_shared_keypoints(truth, poses, student, resamples)
-    return {
-        **scores,
-        "PCK@0.1": pck_score(truth, poses, resamples).scaled(100),
-        "NME": error_score(truth, poses, resamples).scaled(100),
+    scores["PCK@0.1"] = pck_score(truth, poses, resamples).scaled(100)
+    counted = {name: _counted(name, truth.skeleton, shared) for name in scores}
+    marked = {
+        name: replace(score, missed=missed_keypoints(truth, poses, counted[name])) for name, score in scores.items()
     }
+    return {**marked, "NME": error_score(truth, poses, resamples).scaled(100)}
+
+
+def missed_keypoints(truth: People, poses: Poses, keypoints: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the keypoints that somebody in use is labelled with and that the poses' skeleton lacks."""
+    labelled = truth.labelled[truth.use].any(axis=0)
+    names = [k for k, known in zip(truth.skeleton.keypoints, labelled, strict=True) if known]
+    return tuple(k for k in names if k in keypoints and k not in poses.skeleton.keypoints)
+
+
+def _counted(score: str, skeleton: Skeleton, shared: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keypoints that a score of `resampled_scores` is over, of those that the dataset's `skeleton` has."""
+    if score.startswith("PCKh"):
+        return tuple(k for k, counts in zip(MPII16.keypoints, IN_MEAN, strict=True) if counts)
+    if score == f"AP-{sum(k in COCO17.keypoints for k in shared)}":
+        return COCO17.keypoints
+    return shared if re.match(r"(AP|PCK)-", score) else skeleton.keypoints
 
 
 def ap_scores(

@@ -1,7 +1,7 @@
 """Bootstrap over images: how much a score would differ on other images of the same kind. Knows no particular metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Score:
     value: float
     resampled: np.ndarray
     """float64 (B,): the score on each resample; empty where the score is not resampled."""
+    missed: tuple[str, ...] = ()
+    """The keypoints that it is over and that the model does not give: they count as missed."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -55,11 +57,11 @@ class Score:
 
     def scaled(self, factor: float) -> "Score":
         """Return the score in another unit."""
-        return Score(factor * self.value, factor * self.resampled)
+        return replace(self, value=factor * self.value, resampled=factor * self.resampled)
 
     def minus(self, other: "Score") -> "Score":
         """Return the paired difference; both scores must be on the same resamples."""
-        return Score(self.value - other.value, self.resampled - other.resampled)
+        return Score(self.value - other.value, self.resampled - other.resampled, _all_missed([self, other]))
 
 
 def resample_seeds(by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -97,7 +99,11 @@ def mean_score(scores: Sequence[Score]) -> Score:
         return Score(float("nan"), np.zeros(0))
     count = min(len(score.resampled) for score in scores)
     resampled = np.mean([score.resampled[:count] for score in scores], axis=0)
-    return Score(float(np.mean([score.value for score in scores])), resampled)
+    return Score(float(np.mean([score.value for score in scores])), resampled, _all_missed(scores))
+
+
+def _all_missed(scores: Sequence[Score]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(keypoint for score in scores for keypoint in score.missed))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

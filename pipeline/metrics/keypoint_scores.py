@@ -1,5 +1,8 @@
 """The score of each keypoint with its resamples, by which models are compared keypoint by keypoint."""
 
+from dataclasses import replace
+
+from pipeline.metrics.accuracy import missed_keypoints
 from pipeline.metrics.bootstrap import Resamples, Score, ratio_score
 from pipeline.metrics.pck import relative_distances
 from pipeline.metrics.pckh import correct_keypoints_of_people
@@ -23,4 +26,5 @@ def keypoint_scores(kind: ScoreKind, truth: People, poses: Poses, resamples: Res
         correct = counted & (distance <= 0.1)
     images = truth.image_id[truth.use]
     columns = zip(keypoints, correct.T, counted.T, strict=True)
-    return name, {k: ratio_score(hits * 1.0, of * 1.0, images, resamples).scaled(100) for k, hits, of in columns}
+    scores = {k: ratio_score(hits * 1.0, of * 1.0, images, resamples).scaled(100) for k, hits, of in columns}
+    return name, {k: replace(score, missed=missed_keypoints(truth, poses, (k,))) for k, score in scores.items()}

@@ -26,9 +26,12 @@ def headline_table(metrics: Document, main_scores: Mapping[str, str], students: 
     """
     rows = []
     for model, document in metrics.items():
-        cells = [with_margin(document.get("average"), _interval(document, "average"))]
+        missed = {name: _missed(document, name, score) for name, score in main_scores.items()}
+        trained = document.get("validation") or main_scores
+        in_average = any(missed.get(name, False) for name in trained)
+        cells = [with_margin(document.get("average"), _interval(document, "average"), in_average)]
         cells += [
-            with_margin(document.get(name, {}).get(score), _interval(document, name, score))
+            with_margin(document.get(name, {}).get(score), _interval(document, name, score), missed[name])
             for name, score in main_scores.items()
         ]
         rows.append([model if model in students else f"{model} (ceiling)", *cells])
@@ -39,7 +42,7 @@ def headline_table(metrics: Document, main_scores: Mapping[str, str], students: 
             "± is half the 95 % interval over resampled test images: what other images would change, not what "
             "another seed of the training would. "
         )
-    note += "A teacher is the ceiling on its own dataset; on the others it lacks keypoints, which count as missed."
+    note += "A teacher is the ceiling on its own dataset. \N{DAGGER} counts keypoints as missed that the model does not give."
     return Table("Our models on the test people, 0 to 100", heads, rows, strong=next(iter(metrics)), note=note)
 
 
@@ -55,6 +58,24 @@ def differences_table(metrics: Document) -> Table | None:
     return Table(f"Difference from {first['from']}", ["model", *keys], rows, note=note)
 
 
+def seeds_table(metrics: Document) -> Table | None:
+    """Return the mean and the standard deviation over the seeds of each student that has several; None where none has."""
+    several = {model: document["seeds"] for model, document in metrics.items() if "seeds" in document}
+    if not several:
+        return None
+    keys = list(next(iter(several.values()))["mean"])
+    rows = [
+        [
+            model,
+            ", ".join(seeds["by_seed"]),
+            *(f"{seeds['mean'][key]:.1f} ± {seeds['deviation'][key]:.1f}" for key in keys),
+        ]
+        for model, seeds in several.items()
+    ]
+    note = "± is the standard deviation over the seeds: what another training would change."
+    return Table("Mean over the seeds, on the test people", ["student", "seeds", *keys], rows, note=note)
+
+
 def score_tables(metrics: Document, datasets: Sequence[str]) -> list[Table]:
     """Return a table per dataset with a row per score and a column per model, and a table of the validation scores."""
     tables = []
@@ -63,7 +84,10 @@ def score_tables(metrics: Document, datasets: Sequence[str]) -> list[Table]:
         rows = [
             [
                 key,
-                *(with_margin(doc.get(name, {}).get(key), _interval(doc, name, key)) for doc in metrics.values()),
+                *(
+                    with_margin(doc.get(name, {}).get(key), _interval(doc, name, key), _missed(doc, name, key))
+                    for doc in metrics.values()
+                ),
             ]
             for key in keys
         ]
@@ -76,11 +100,23 @@ def score_tables(metrics: Document, datasets: Sequence[str]) -> list[Table]:
     return tables
 
 
-def with_margin(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """Return a number with one digit, and ± half the interval where there is one; an empty text for None."""
+def with_margin(value: float | None, interval: Sequence[float] | None = None, missed: bool = False) -> str:
+    """Return a number with one digit, a dagger if it counts keypoints as `missed`, and ± half the interval where there is one.
+
+    An empty text for None.
+    """
     if value is None:
         return ""
-    return f"{value:.1f}" + (f" ± {(interval[1] - interval[0]) / 2:.1f}" if interval else "")
+    return (
+        f"{value:.1f}"
+        + ("\N{DAGGER}" if missed else "")
+        + (f" ± {(interval[1] - interval[0]) / 2:.1f}" if interval else "")
+    )
+
+
+def _missed(document: Document, dataset: str, score: str) -> bool:
+    """Return whether a score counts keypoints as missed that the model does not give."""
+    return score in document.get("missed", {}).get(dataset, {})
 
 
 def _interval(document: Document, *keys: str) -> Sequence[float] | None:

@@ -50,8 +50,10 @@ def resample_targets(
     separate = len(targets) == 2
     per_keypoint = "k" if shift.ndim == 3 else ""
     if separate and bins:
-        x, y = (_interpolated(axis, wh[i], scale[:, i], shift[..., i]) for i, axis in enumerate(targets))
-        return x, y
+        taps = [_taps(axis.shape[-1], wh[i], scale[:, i], shift[..., i], "linear") for i, axis in enumerate(targets)]
+        return _gathered(targets[0], *taps[0]), _gathered(targets[1], *taps[1])
+    if bins:
+        return _bins_of_maps(targets[0], scale, shift, wh)
     filter_: Filter = "wide" if separate else "spline"
     across = _interpolation(targets[0].shape[-1], wh[0], scale[:, 0], shift[..., 0], filter_)
     down = _interpolation(targets[-1].shape[-1 if separate else -2], wh[1], scale[:, 1], shift[..., 1], filter_)
@@ -63,12 +65,31 @@ def resample_targets(
         return (_product(x, y),)
     rows, columns = f"b{per_keypoint}yh", f"b{per_keypoint}xw"
     maps = _spline_factors(targets[0]) if per_keypoint else targets[0]
-    if not bins:
-        return (torch.einsum(f"{rows},bkhw,{columns}->bkyx", down, maps, across).clamp(min=0),)
-    return (
-        torch.einsum(f"b{per_keypoint}h,bkhw,{columns}->bkx", down.sum(dim=-2), maps, across).clamp(min=0),
-        torch.einsum(f"{rows},bkhw,b{per_keypoint}w->bky", down, maps, across.sum(dim=-2)).clamp(min=0),
+    return (torch.einsum(f"{rows},bkhw,{columns}->bkyx", down, maps, across).clamp(min=0),)
+
+
+def _bins_of_maps(
+    maps: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, wh: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the bins of x and of y of maps (B, K, H, W): each axis is first summed over the other, and then resampled alone."""
+    per_keypoint = "k" if shift.ndim == 3 else ""
+    sides = maps.shape[:1:-1]
+    taps = [
+        _taps(side + 2 * SPLINE_PADDING, wh[i], scale[:, i], shift[..., i] + SPLINE_PADDING, "spline")
+        for i, side in enumerate(sides)
+    ]
+    through = [torch.from_numpy(_spline_coefficients(side)).to(scale) for side in sides]
+    columns, rows = (
+        (weights.new_zeros(*weights.shape[:-2], len(c)).scatter_add(-1, near.flatten(-2), weights.flatten(-2)) @ c)
+        for (near, weights), c in zip(taps, through, strict=True)
     )
+    x = torch.einsum(f"b{per_keypoint}h,bkhw->bkw", rows.to(maps), maps)
+    y = torch.einsum(f"b{per_keypoint}w,bkhw->bkh", columns.to(maps), maps)
+    across, down = (
+        _gathered(axis @ c.T.to(axis), *of_axis).clamp(min=0)
+        for axis, c, of_axis in zip((x, y), through, taps, strict=True)
+    )
+    return across, down
 
 
 def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -93,14 +114,12 @@ def _interpolation(source: int, target: int, scale: torch.Tensor, shift: torch.T
     return dense.to(torch.float32)
 
 
-def _interpolated(rows: torch.Tensor, target: int, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Interpolate rows of bins (B, K, source) linearly to `target` bins, with shifts (B,) or (B, K); reads only the bins within reach."""
-    near, weights = _taps(rows.shape[-1], target, scale, shift, "linear")
-    if shift.ndim == 1:
+def _gathered(rows: torch.Tensor, near: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the weighted sums of `rows` (B, K, source) at the pixels `near`, both (B, target, N) or (B, K, target, N): (B, K, target)."""
+    if near.ndim == 3:
         near, weights = near[:, None], weights[:, None]
-    values = (
-        rows[..., None, :].expand(*rows.shape[:2], target, -1).gather(-1, near.expand(*rows.shape[:2], *near.shape[2:]))
-    )
+    wide = rows[..., None, :].expand(*rows.shape[:2], near.shape[2], -1)
+    values = wide.gather(-1, near.expand(*rows.shape[:2], *near.shape[2:]))
     return (weights.to(torch.float32) * values).sum(dim=-1)
 
 

@@ -1,17 +1,21 @@
-"""Stage two, `distill`: trains one student of the unified skeleton from the teachers' stores and the labels."""
+"""Stage two, `distill`: trains one student of the unified skeleton from the teachers' stores and the labels, with one seed or several."""
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.files import replace_folder
+from pipeline.common.documents import json_bytes
+from pipeline.common.files import replace_folder, write_atomically
 from pipeline.networks.build import Student, save_student
 from pipeline.networks.run import torch_device
 from pipeline.pose.options import Device
+from pipeline.training.distributed import process_info
 from stages.distill.inputs import build_inputs
 from stages.project.project import Project
-from stages.project.students import STUDENTS, StudentConfig
+from stages.project.students import COST_FILE, SEEDS, STUDENTS, StudentConfig
+from stages.students.settings import settings_of
 from stages.training.inputs import TrainingInputs
 from stages.training.run import TrainedNetwork, training, write_curve
 
@@ -39,10 +43,44 @@ def run(
     device: Device = "auto",
     resume: bool = False,
     log: Callable[[str], None] = print,
+    seeds: Sequence[int] = (),
 ) -> None:
-    """Train one student (the first by default) and write data/students/<name>."""
+    """Train one student (the first by default) and write data/students/<name>.
+
+    With several `seeds`, by default those of the settings, the first one's is that student, and the others' stand in its folder
+    SEEDS. Students of other seeds than these are deleted.
+    """
     name, config = project.student(student)
-    train_student(project, name, config, STUDENTS / name, project.seed, device, resume, log)
+    first, *others = dict.fromkeys(seeds or settings_of(project, name, config).seeds or (project.seed,))
+    folder = STUDENTS / name
+    for seed in others:
+        train_once(project, f"{name}-{seed}", config, folder / SEEDS / str(seed), seed, device, resume, log)
+    train_student(project, name, config, folder, first, device, resume, log)
+    if process_info().is_main:
+        (folder / SEEDS).mkdir(exist_ok=True)
+        for left in (folder / SEEDS).iterdir():
+            if left.name not in map(str, others):
+                shutil.rmtree(left)
+
+
+def train_once(
+    project: Project,
+    name: str,
+    config: StudentConfig,
+    folder: Path,
+    seed: int,
+    device: Device = "auto",
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Train a student and write COST_FILE beside it, or leave it if it has been trained with the same settings, inputs and code."""
+    try:
+        finished = str(json.loads((folder / COST_FILE).read_text())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        finished = None
+    cost = train_student(project, name, config, folder, seed, device, resume, log, finished)
+    if cost is not None and process_info().is_main:
+        write_atomically(folder / COST_FILE, json_bytes(vars(cost)))
 
 
 def train_student(
@@ -89,4 +127,6 @@ def _write(trained: TrainedNetwork, inputs: TrainingInputs, config: StudentConfi
     more = {"arm": vars(config), "seed": inputs.seed, "start": start, "seconds": round(trained.seconds, 1)}
     save_student(Student(trained.network, inputs.network, inputs.spec), aside, more)
     write_curve(trained.curve, aside / "curve.csv")
+    if (folder / SEEDS).is_dir():
+        (folder / SEEDS).rename(aside / SEEDS)
     replace_folder(aside, folder)

@@ -1,6 +1,7 @@
 """Opens students and teachers as models that run on crops: all that params.yaml lists, or the one a user names. Scores nothing."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.pose.flip_averaging import Forward
 from pipeline.pose.options import Device
 from pipeline.pose.spec import NetworkSpec
 from stages.project.project import Project
-from stages.project.students import STUDENTS
+from stages.project.students import SEEDS, STUDENTS
 from stages.project.teachers import TeacherSettings
 
 EVALUATION_BATCH = 64
@@ -53,6 +54,30 @@ def models_of(
     if not models:
         raise UserError("nothing to evaluate: run `pipeline distill` first")
     return models
+
+
+def trained_seed(name: str) -> int:
+    """Return the seed that a student was trained with."""
+    return int(json.loads((STUDENTS / name / "student.json").read_text())["seed"])
+
+
+def models_by_seed(project: Project, student: str | None, device: Device, flip: bool) -> dict[str, dict[int, Model]]:
+    """Open the students that were trained with several seeds, all or only `student`: by name, then by seed, without the first one's.
+
+    They are named with their seed.
+    """
+    names = [project.student(student)[0]] if student else list(project.students)
+    folders = {
+        name: sorted((STUDENTS / name / SEEDS).glob("[0-9]*"), key=lambda path: int(path.name)) for name in names
+    }
+    return {
+        name: {
+            int(path.name): dataclasses.replace(student_in_folder(path, device, flip), name=f"{name}, seed {path.name}")
+            for path in of_student
+        }
+        for name, of_student in folders.items()
+        if of_student
+    }
 
 
 def model_named(project: Project, text: str, device: Device, flip: bool) -> Model:

@@ -54,7 +54,7 @@ def results_latex(results: Results, datasets: Mapping[str, DatasetSettings]) -> 
 def latex_text(text: str) -> str:
     """Return a text as LaTeX prints it."""
     escaped = re.sub("[&%$#_{}\\\\~^]", lambda found: LATEX_SPECIAL[found[0]], text)
-    return escaped.replace("\N{PLUS-MINUS SIGN}", r"$\pm$")
+    return escaped.replace("\N{PLUS-MINUS SIGN}", r"$\pm$").replace("\N{DAGGER}", r"$^\dagger$")
 
 
 def _csv_rows(results: Results, datasets: Mapping[str, DatasetSettings]) -> Iterator[dict[str, Any]]:

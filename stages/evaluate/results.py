@@ -39,7 +39,8 @@ def metrics_document(
     """Return the content of metrics.json, by model.
 
     A model has the scores of every dataset and their `average`; the scores on `validation` people; `intervals` of the resampled
-    scores as [low, high]; the values per keypoint; and the `difference` from the first model as [value, low, high].
+    scores as [low, high]; the values per keypoint; by score the keypoints that it counts as `missed`, since the model does not give
+    them; and the `difference` from the first model as [value, low, high].
     """
     first = next(iter(results))
     document: dict[str, dict[str, Any]] = {}
@@ -51,6 +52,7 @@ def metrics_document(
             "validation": dict(validation.get(model, {})),
             "intervals": {"average": list(average.interval), **{name: _intervals(scores[name]) for name in datasets}},
             "keypoints": {name: scores[name].keypoints for name in datasets},
+            "missed": {name: missed for name in datasets if (missed := _missed(scores[name]))},
         }
         if model != first:
             difference = differences_from(results[first], scores, datasets)
@@ -64,12 +66,17 @@ def metrics_document(
 def summary_document(
     metrics: Mapping[str, Mapping[str, Any]], models: Sequence[str], datasets: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Return the content of summary.json: of each of the `models` its average and its main score on every dataset, 0 to 100."""
+    """Return the content of summary.json: of each of the `models` its average and its main score on every dataset, 0 to 100.
+
+    Of a student that was trained with several seeds these are means over the seeds, and `deviation` is that of the average.
+    """
     summary = {}
     for model in models:
         keys = {name: main_score(metrics[model][name]) for name in datasets}
         main = {f"{name} {key}": metrics[model][name][key] for name, key in keys.items() if key is not None}
         summary[model] = {"average": metrics[model]["average"], **main}
+        if seeds := metrics[model].get("seeds"):
+            summary[model] = {**seeds["mean"], "deviation": seeds["deviation"]["average"]}
     return summary
 
 
@@ -116,6 +123,10 @@ def differences_from(
 
 def _values(scores: ModelScores) -> dict[str, float]:
     return {name: score.value for name, score in scores.scores.items()}
+
+
+def _missed(scores: ModelScores) -> dict[str, list[str]]:
+    return {name: list(score.missed) for name, score in scores.scores.items() if score.missed}
 
 
 def _intervals(scores: ModelScores) -> dict[str, list[float]]:

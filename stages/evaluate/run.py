@@ -18,11 +18,12 @@ from pipeline.pose.options import Device
 from pipeline.pose.skeletons import Skeleton
 from stages.evaluate.curves import CURVES_FILE, write_curves
 from stages.evaluate.inference import DetectedPeople, detected_people, poses_in_boxes, poses_in_detections
-from stages.evaluate.models import Model, models_of
+from stages.evaluate.models import Model, models_by_seed, models_of, trained_seed
 from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.poses import POSES_FOLDER, poses_path, write_poses
 from stages.evaluate.results import EvaluateSettings, metrics_document, refuse_nobody, summary_document
+from stages.evaluate.seeds import SEEDS_NOTE, seeds_document, seeds_table
 from stages.evaluate.tables import difference_table, joint_table, results_table, table_notes
 from stages.project.datasets import TEST, VALIDATION, load_people
 from stages.project.project import Project
@@ -60,8 +61,12 @@ def run(
     validation: dict[str, dict[str, float]] = {}
     predicted: dict[str, dict[str, Poses]] = {name: {} for name in datasets}
     used = sum(int(people.use.sum()) for people in (*truths.values(), *held_out.values()))
+    tested = sum(int(people.use.sum()) for people in truths.values())
     boxes = sum(len(detections.people) for detections in detected.values() if detections)
-    with progress((used + boxes) * len(models), "evaluating", "people") as bar:
+    other_seeds = models_by_seed(project, student, device, settings.flip or flip)
+    by_seed: dict[str, dict[int, dict[str, ModelScores]]] = {}
+    total = (used + boxes) * len(models) + tested * sum(map(len, other_seeds.values()))
+    with progress(total, "evaluating", "people") as bar:
         for model in models:
             for name, part in tests.items():
                 scores, poses = score_part(model, part, detected[name], skeleton, count, seed, bar.update)
@@ -74,17 +79,29 @@ def run(
                 )[1]
                 for name, people in held_out.items()
             }
+        for name, of_student in other_seeds.items():
+            by_seed[name] = {trained_seed(name): results[name]}
+            for number, model in of_student.items():
+                by_seed[name][number] = {
+                    dataset: score_part(model, part, None, skeleton, count, seed, bar.update)[0]
+                    for dataset, part in tests.items()
+                }
     tables = [results_table(results, datasets)]
     if len(models) > 1 and count:
         tables.append(difference_table(results, datasets))
+    if by_seed:
+        tables.append(seeds_table(by_seed, datasets))
     tables += [joint_table(results, name) for name, dataset in datasets.items() if dataset.score == "pckh"]
-    text = "\n".join([*tables, *(f"{note}\n" for note in table_notes(results, datasets, truths, count))])
+    notes = [*table_notes(results, datasets, truths, count), *([SEEDS_NOTE] if by_seed else [])]
+    text = "\n".join([*tables, *(f"{note}\n" for note in notes)])
     write_paper(results, datasets, csv, latex, log)
     if student or flip > settings.flip:
         log(text)
         return
     metrics = metrics_document(results, datasets, validation)
     document = {model.name: {"sha256": model.sha256, **metrics[model.name]} for model in models}
+    for name, scores_by_seed in by_seed.items():
+        document[name]["seeds"] = seeds_document(scores_by_seed, datasets)
     own = [model.name for model in models if model.name in project.main_students] or [models[0].name]
     with exclusive(POSES_FOLDER, remove_lock_file=True):
         write_atomically(RESULTS_FOLDER / "metrics.json", json_bytes(document))

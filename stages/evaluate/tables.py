@@ -21,6 +21,9 @@ from stages.project.datasets import DatasetSettings
 OMITTED_SCORES = ("AP50", "AP75", "APM", "APL", "AP-21 (thorax as neck)")
 """Scores in metrics.json that the results table leaves out, besides PCKh by the weighted mean, which the joint table has."""
 
+MISSED_MARK = "\N{DAGGER}"
+"""Marks a mean that counts keypoints as missed which the model does not give."""
+
 
 def results_table(results: Results, datasets: Mapping[str, DatasetSettings]) -> str:
     """Return Markdown with a row per model: the average over the trained datasets, then each dataset's scores, 0 to 100."""
@@ -61,7 +64,10 @@ def joint_table(results: Results, dataset: str) -> str:
         for pckh in [scores[dataset].pckh[threshold]]
     ]
     heads = [*values[0][2].groups, "mean", "weighted mean"]
-    rows = [[f"{model} @{threshold}", *_joints(pckh)] for model, threshold, pckh in values]
+    rows = []
+    for model, threshold, pckh in values:
+        missed = results[model][dataset].scores[f"PCKh@{threshold}"].missed
+        rows.append([f"{model} @{threshold}", *_joints(pckh, MISSED_MARK if missed else "")])
     return markdown_table([f"{dataset} PCKh", *heads], rows)
 
 
@@ -104,6 +110,8 @@ def table_notes(
         "NME is over the keypoints that a model gives, in percent of the longer box side: compare it between models of the same "
         "keypoints only."
     )
+    if note := missed_note(results):
+        notes.append(note)
     if _keypoints_beyond_coco(results, datasets, truths):
         notes.append(
             "OKS sigmas of keypoints that COCO does not have are MMPose's: halpe26's, and mpii's for the thorax."
@@ -129,6 +137,23 @@ def table_notes(
         if dataset.score == "pck":
             notes.append(torso_note(name, truths[name]))
     return notes
+
+
+def missed_note(results: Results) -> str | None:
+    """Return the note on MISSED_MARK, with the keypoints by dataset and model; None where every model gives all keypoints."""
+    by_dataset: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for model, scores in results.items():
+        for name, of_dataset in scores.items():
+            missed = tuple(dict.fromkeys(k for score in of_dataset.scores.values() for k in score.missed))
+            if missed:
+                by_dataset.setdefault(name, {}).setdefault(missed, []).append(model)
+    if not by_dataset:
+        return None
+    parts = [
+        f"{name}: " + "; ".join(f"{', '.join(missed)} by {', '.join(models)}" for missed, models in lacking.items())
+        for name, lacking in by_dataset.items()
+    ]
+    return f"{MISSED_MARK} counts keypoints as missed that the model does not give. {'. '.join(parts)}."
 
 
 def torso_note(name: str, truth: People) -> str:
@@ -184,28 +209,32 @@ def _columns(dataset: str, results: Results) -> list[str]:
 
 
 def with_margin(score: Score | None) -> str:
-    """Return a score with half its interval behind ±; an empty text for none."""
+    """Return a score, with MISSED_MARK where it counts keypoints as missed, and half its interval behind ±; an empty text for none."""
     if score is None or np.isnan(score.value):
         return ""
     low, high = score.interval
-    return f"{score.value:.1f}" + ("" if np.isnan(low) else f" ± {(high - low) / 2:.1f}")
+    mark = MISSED_MARK if score.missed else ""
+    return f"{score.value:.1f}{mark}" + ("" if np.isnan(low) else f" ± {(high - low) / 2:.1f}")
 
 
 def signed(score: Score) -> str:
-    """Return a difference with its interval in brackets, bold where that excludes 0; an empty text for NaN."""
+    """Return a difference with its interval in brackets, bold where that excludes 0; an empty text for NaN.
+
+    It has MISSED_MARK where one of its two scores counts keypoints as missed that its model does not give.
+    """
     if np.isnan(score.value):
         return ""
     low, high = score.interval
-    value = f"{score.value:+.1f}"
+    value = f"{score.value:+.1f}" + (MISSED_MARK if score.missed else "")
     if np.isnan(low):
         return value
     return f"{value if low <= 0 <= high else f'**{value}**'} ({low:+.1f} to {high:+.1f})"
 
 
-def _joints(pckh: Pckh) -> list[str]:
-    """Return the joints' percentages and both means with two digits, as in published tables."""
-    values = (*pckh.groups.values(), pckh.mean, pckh.mean_weighted)
-    return ["" if np.isnan(value) else f"{value:.2f}" for value in values]
+def _joints(pckh: Pckh, mark: str) -> list[str]:
+    """Return the joints' percentages and both means, these with the `mark`, with two digits, as in published tables."""
+    joints = ["" if np.isnan(value) else f"{value:.2f}" for value in pckh.groups.values()]
+    return joints + ["" if np.isnan(value) else f"{value:.2f}{mark}" for value in (pckh.mean, pckh.mean_weighted)]
 
 
 def _number(value: float) -> str:

@@ -18,9 +18,6 @@ RESULTS = Path("results/experiment")
 """Folder of the scores, tables and plots. Scores are small: they are kept, so that arms can be trained one by one."""
 STAGE_ONE = RESULTS / "scores/stage-one.json"
 """The cost of stage one by teacher and dataset."""
-COST_FILE = "cost.json"
-"""Name of the file beside a trained student that holds the cost of its training."""
-
 KEYS = ("seeds", "other_seeds", "headline", "conditions", "ablations", "arms")
 """The keys of arms.yaml."""
 

@@ -20,7 +20,6 @@ from stages.evaluate.parts import DatasetPart
 from stages.evaluate.results import EvaluateSettings, average_score
 from stages.evaluate.run import score_part
 from stages.experiment.arms import (
-    COST_FILE,
     STAGE_ONE,
     Experiment,
     load_experiment,
@@ -31,6 +30,7 @@ from stages.experiment.arms import (
 from stages.experiment.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
+from stages.project.students import COST_FILE
 
 
 def run(

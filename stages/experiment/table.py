@@ -11,7 +11,8 @@ from pipeline.common.documents import csv_bytes, json_bytes, markdown_table
 from pipeline.common.errors import UserError
 from pipeline.common.files import write_atomically
 from pipeline.common.locks import exclusive
-from pipeline.metrics.bootstrap import Score, resample_seeds
+from pipeline.metrics.bootstrap import Score
+from stages.evaluate.seeds import mean_and_deviation, seed_difference
 from stages.experiment.arms import (
     CONTROL,
     DISTILLED,
@@ -90,7 +91,7 @@ def arms_table(runs: Runs, costs: dict[str, StoreCost], teachers: dict[str, dict
     lines = []
     for name, cost in costs.items():
         of_arm = runs[name]
-        cells = [mean_and_spread([_value(run, key) for run in of_arm]) for key in ("average", *columns)]
+        cells = [mean_and_deviation([_value(run, key) for run in of_arm]) for key in ("average", *columns)]
         first = [f"{cost.crops:,}", f"{cost.cpu_seconds:.0f}", f"{cost.megabytes:.1f}"] if cost.crops else ["", "", ""]
         passes, seconds = of_arm[0]["passes"], np.mean([run["cpu_seconds"] for run in of_arm])
         lines.append([name, str(len(of_arm)), *cells, *first, f"{passes:,}" if passes else "", f"{seconds:.0f}"])
@@ -118,17 +119,17 @@ def differences_table(runs: Runs) -> str:
 
 def paired_difference(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> tuple[int, Score]:
     """Return the number of seeds that two arms share, and the mean difference of their averages, resampled over seeds and images."""
-    of_first, of_second = ({run["seed"]: run for run in runs} for runs in (first, second))
-    seeds = [seed for seed in of_first if seed in of_second]
-    value = float(np.mean([of_second[seed]["average"] - of_first[seed]["average"] for seed in seeds]))
-    by_seed = np.array([np.subtract(of_second[seed]["resampled"], of_first[seed]["resampled"]) for seed in seeds])
-    return len(seeds), Score(value, resample_seeds(by_seed))
+    of_first, of_second = (
+        {run["seed"]: Score(run["average"], np.array(run["resampled"], float)) for run in runs}
+        for runs in (first, second)
+    )
+    return seed_difference(of_first, of_second)
 
 
 def conditions_table(pairs: Pairs) -> str:
     """Return a Markdown table of the test averages of control and distilled student by condition, with the difference by seed."""
     lines = [
-        [name, mean_and_spread(control), mean_and_spread(distilled), signed(np.subtract(distilled, control))]
+        [name, mean_and_deviation(control), mean_and_deviation(distilled), signed(np.subtract(distilled, control))]
         for name, (control, distilled) in pairs.items()
     ]
     return markdown_table(["condition", CONTROL, DISTILLED, "difference"], lines)
@@ -145,20 +146,13 @@ def ablations_table(experiment: Experiment, runs: Runs) -> str:
         values, other = averages[name], DISTILLED if experiment.arms[name].teachers else CONTROL
         apart = np.array([value - averages[other][seed] for seed, value in values.items() if seed in averages[other]])
         difference = "" if name == other else f"{signed(apart)} to {other}"
-        lines.append([name, str(len(values)), mean_and_spread(list(values.values())), difference])
+        lines.append([name, str(len(values)), mean_and_deviation(list(values.values())), difference])
     return markdown_table(["arm", "seeds", "average on validation people", "difference"], lines)
-
-
-def mean_and_spread(values: Sequence[float]) -> str:
-    """Return mean ± standard deviation (of a sample) with one decimal place; empty where a value is missing."""
-    if not len(values) or np.isnan(values).any():
-        return ""
-    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
 
 
 def signed(values: np.ndarray) -> str:
     """Return the mean with its sign ± standard deviation."""
-    text = mean_and_spread(values.tolist())
+    text = mean_and_deviation(values.tolist())
     return text if text.startswith("-") else f"+{text}"
 
 

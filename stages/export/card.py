@@ -19,7 +19,7 @@ from stages.training.initial_weights import describe_initial_weights
 
 METRICS_FILE = Path("results/metrics.json")
 
-OTHER_METRICS = ("average", "validation", "intervals", "keypoints", "difference", "sha256")
+OTHER_METRICS = ("average", "validation", "intervals", "keypoints", "missed", "seeds", "difference", "sha256")
 """The keys that metrics.json has for a model beside the names of its datasets."""
 
 ExportForm = Literal["onnx", "rtmlib"]

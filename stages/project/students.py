@@ -11,6 +11,10 @@ from stages.project.parsing import parse, with_current_keys
 
 STUDENTS = Path("data/students")
 """Folder of the trained students, one folder each."""
+SEEDS = "seeds"
+"""Folder inside a student's, of the same student trained with other seeds: a folder each, named by its seed."""
+COST_FILE = "cost.json"
+"""Name of the file beside a student that is trained with several seeds: the cost and the fingerprint of its training."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def run(project: Project, log: Log = print) -> None:
     numbers = [
         tables.headline_table(metrics, {name: key for name, key in main_scores.items() if key}, students),
         tables.differences_table(metrics),
+        tables.seeds_table(metrics),
     ]
     page = Page(
         title="Pose Fusion: what was trained, and how well it does",

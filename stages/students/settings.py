@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from pipeline.pose.options import DEEPEST, LITE_MEAN, LITE_STD, WIDEST, Network, NetworkSettings, Preset, Weighting
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, parse_spec
@@ -44,6 +44,9 @@ class DistillSettings:
     calibrate: bool = False
     """Whether the teachers' keypoints are corrected by their systematic offset from each dataset's labels, see
     pipeline.training.calibration."""
+    seeds: list[Annotated[int, Ge(0), Lt(2**63)]] = field(default_factory=list)
+    """Seeds that a student is trained with. The first gives the student that is exported and drawn, the others give its spread over
+    trainings. By default the project's seed alone."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
 

@@ -18,7 +18,7 @@ from pipeline.export.onnx_export import export_onnx
 from pipeline.metrics.coco_ap import keypoint_ap
 from pipeline.networks.build import Student, build_network, save_student
 from pipeline.pose.options import NetworkSettings
-from pipeline.pose.skeletons import COCO17, MPII16, union
+from pipeline.pose.skeletons import COCO17, MPII16, Skeleton, union
 from stages import prepare
 from stages.evaluate import run as evaluate
 from stages.evaluate import score_model, score_predictions
@@ -26,6 +26,7 @@ from stages.evaluate.poses import read_poses
 from stages.evaluate.tables import empty_box_note
 from stages.project.datasets import load_people
 from stages.project.project import project_of
+from stages.report import run as report
 from tests.colours import colour_params, make_colour_dataset, save_colour_teacher
 from tests.fixtures import make_project
 from tests.pipeline.examples import people, spec
@@ -109,7 +110,7 @@ def test_all_models_are_scored_with_intervals_keypoints_and_differences(colours:
     metrics = json.loads(Path("results/metrics.json").read_text())
     assert list(metrics) == ["one", "two", "teacher tiny"]
     teacher = metrics["teacher tiny"]
-    assert set(teacher) == {"sha256", "coco", "average", "validation", "intervals", "keypoints", "difference"}
+    assert set(teacher) == {"sha256", "coco", "average", "validation", "intervals", "keypoints", "missed", "difference"}
     assert teacher["coco"]["AP"] > 95 > 5 > metrics["one"]["coco"]["AP"]
     assert teacher["average"] == teacher["coco"]["AP"] and teacher["validation"] == {}
     assert set(teacher["intervals"]) == {"average", "coco"}
@@ -135,6 +136,60 @@ def test_all_models_are_scored_with_intervals_keypoints_and_differences(colours:
     before = Path("results/metrics.json").read_bytes()
     printed(evaluate.run, device="cpu")
     assert Path("results/metrics.json").read_bytes() == before
+
+
+def test_keypoints_that_a_model_does_not_give_are_marked_in_every_mean(colours: Path) -> None:
+    """The student `blind` has no wrists: its AP and PCK count them as missed, its NME leaves them out."""
+    skeleton = Skeleton("blind", tuple(k for k in COCO17.keypoints if "wrist" not in k))
+    settings = NetworkSettings(width=8, depth=1)
+    wanted = spec(skeleton=skeleton, input_wh=(32, 64))
+    save_student(Student(build_network(settings, wanted).eval(), settings, wanted), Path("data/students/two"), {})
+    text = printed(evaluate.run, device="cpu", latex=Path("table.tex"))
+    missed = json.loads(Path("results/metrics.json").read_text())["two"]["missed"]["coco"]
+    assert set(missed) == {"AP", "PCK@0.1", "AP on detections"} | {
+        key for key in missed if key.startswith(("AP", "AR"))
+    }
+    assert missed["AP"] == ["left_wrist", "right_wrist"]
+    lines = Path("results/table.md").read_text().partition("\n\n")[0].splitlines()
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in lines}
+    average, ap, pck, nme, _ = rows["| two"]
+    assert all("\N{DAGGER} ±" in cell for cell in (average, ap, pck)) and "\N{DAGGER}" not in nme
+    assert not any("\N{DAGGER}" in cell for cell in rows["| one"])
+    assert (
+        "\N{DAGGER} counts keypoints as missed that the model does not give. coco: left_wrist, right_wrist by two."
+        in text
+    )
+    assert r"$^\dagger$ $\pm$" in Path("table.tex").read_text()
+
+
+def test_students_of_several_seeds_have_a_mean_and_a_deviation(colours: Path) -> None:
+    for number, name in ((1, "one"), (2, "one"), (1, "two")):
+        folder = Path("data/students") / name / "seeds" / str(number)
+        folder.mkdir(parents=True)
+        save_student(tiny_student(10 * number + len(name)), folder, {})
+    for name in ("one", "two"):
+        description = Path("data/students") / name / "student.json"
+        description.write_text(json.dumps({**json.loads(description.read_text()), "seed": 0}))
+    text = printed(evaluate.run, device="cpu")
+    metrics = json.loads(Path("results/metrics.json").read_text())
+    seeds = metrics["one"]["seeds"]
+    assert list(seeds["by_seed"]) == ["0", "1", "2"] and "seeds" not in metrics["teacher tiny"]
+    values = [seeds["by_seed"][number]["coco AP"] for number in ("0", "1", "2")]
+    assert values[0] == metrics["one"]["coco"]["AP"]
+    assert seeds["mean"]["coco AP"] == pytest.approx(np.mean(values), abs=2e-3)
+    assert seeds["deviation"]["coco AP"] == pytest.approx(np.std(values, ddof=1), abs=2e-3)
+    summary = json.loads(Path("results/summary.json").read_text())
+    assert summary["one"]["average"] == seeds["mean"]["average"]
+    assert summary["one"]["deviation"] == seeds["deviation"]["average"]
+    assert "| over seeds | seeds | average | coco AP | average less one |" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| two | 2 |"))
+    first, second = (
+        np.array([metrics[name]["seeds"]["by_seed"][n]["average"] for n in "01"]) for name in ("one", "two")
+    )
+    assert f"{np.mean(second - first):+.1f}" in row and "| one | 3 | " in text
+    printed(report.run)
+    page = Path("data/report/report.html").read_text()
+    assert "Mean over the seeds" in page and "0, 1, 2" in page
 
 
 def test_poses_and_curves_are_those_that_are_scored(colours: Path) -> None:

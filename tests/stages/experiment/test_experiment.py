@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from pipeline.common.errors import UserError
+from stages.evaluate.seeds import mean_and_deviation
 from stages.experiment import score, table, train
 from stages.experiment.arms import Experiment, StageOneCost, load_experiment
 from stages.experiment.costs import StoreCost, store_cost
-from stages.experiment.table import mean_and_spread, signed
+from stages.experiment.table import signed
 from stages.project.project import load_project, project_of
 from stages.project.students import StudentConfig
 from stages.teach import run as teach
@@ -134,10 +135,10 @@ def test_an_ablation_is_compared_with_the_arm_of_the_same_teachers():
     assert "| offline-4 | 1 | 42.0 |  |" in text
 
 
-def test_mean_and_spread():
-    assert mean_and_spread([50.0, 52.0, 54.0]) == "52.0 ± 2.0"
-    assert mean_and_spread([50.0]) == "50.0"
-    assert mean_and_spread([50.0, float("nan")]) == ""
+def test_mean_and_deviation():
+    assert mean_and_deviation([50.0, 52.0, 54.0]) == "52.0 ± 2.0"
+    assert mean_and_deviation([50.0]) == "50.0"
+    assert mean_and_deviation([50.0, float("nan")]) == ""
     assert signed(np.array([1.0, 2.0])) == "+1.5 ± 0.7"
     assert signed(np.array([-1.0, -1.0])) == "-1.0 ± 0.0"
 

@@ -1,6 +1,7 @@
 """`distill` over an interruption: the checkpoint, what is refused, what starts from the beginning, and the bytes at the end."""
 
 import itertools
+import json
 import os
 import signal
 from pathlib import Path
@@ -119,6 +120,28 @@ def test_the_student_is_what_was_trained(taught):
     header, *rows = Path("data/students/both/curve.csv").read_text().splitlines()
     assert header == "step,total,truth,tiny"
     assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_other_seeds_stand_in_the_students_folder_and_are_trained_once(taught):
+    def train(*seeds):
+        lines: list[str] = []
+        distill.run(project_of(with_baseline()), None, "cpu", log=lines.append, seeds=seeds)
+        return lines
+
+    def weights(*folder):
+        return Path("data/students/both", *folder, "student.safetensors").read_bytes()
+
+    run()
+    alone = weights()
+    assert list(Path("data/students/both/seeds").iterdir()) == []
+    train(0, 2, 1)
+    assert weights() == alone and len({weights(), weights("seeds", "1"), weights("seeds", "2")}) == 3
+    assert json.loads(Path("data/students/both/seeds/1/student.json").read_text())["seed"] == 1
+    lines = train(0, 1)
+    assert "data/students/both/seeds/1: is already trained, with the same settings, inputs and code" in lines
+    assert [path.name for path in Path("data/students/both/seeds").iterdir()] == ["1"]
+    train(1)
+    assert weights() != alone and list(Path("data/students/both/seeds").iterdir()) == []
 
 
 def test_a_student_without_teachers_reads_no_store(project):
