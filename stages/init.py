@@ -68,6 +68,7 @@ baselines:
   joint: {{datasets: [{names}]}}
 
 evaluate:
+  name: own                         # heading in results/summary.json, which `dvc metrics diff` compares
   resamples: 1000                   # bootstrap resamples of the test images, for the intervals
 
 report:

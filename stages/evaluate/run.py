@@ -105,7 +105,10 @@ def run(
     own = [model.name for model in models if model.name in project.main_students] or [models[0].name]
     with exclusive(POSES_FOLDER, remove_lock_file=True):
         write_atomically(RESULTS_FOLDER / "metrics.json", json_bytes(document))
-        write_atomically(RESULTS_FOLDER / "summary.json", json_bytes(summary_document(document, own, list(datasets))))
+        summary = summary_document(document, own, list(datasets))
+        write_atomically(
+            RESULTS_FOLDER / "summary.json", json_bytes({settings.name: summary} if settings.name else summary)
+        )
         write_atomically(RESULTS_FOLDER / "table.md", text.encode())
         aside = POSES_FOLDER.with_name(POSES_FOLDER.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)

@@ -15,7 +15,8 @@ from stages.evaluate import run as evaluate
 from stages.evaluate.paper import latex_text
 from stages.evaluate.poses import read_poses
 from stages.project.datasets import load_people
-from tests.stages.evaluate.test_evaluate import colours, made, printed, refusal
+from stages.project.project import project_of
+from tests.stages.evaluate.test_evaluate import colours, made, printed, refusal, with_test_part
 
 __all__ = ["colours", "made"]
 
@@ -103,6 +104,9 @@ def test_the_summary_has_a_few_numbers_of_each_student(colours: Path) -> None:
     metrics = json.loads(Path("results/metrics.json").read_text())
     summary = json.loads(Path("results/summary.json").read_text())
     assert summary == {"one": {"average": metrics["one"]["average"], "coco AP": metrics["one"]["coco"]["AP"]}}
+    named = with_test_part() | {"evaluate": {"resamples": 40, "name": "mine"}}
+    evaluate.run(project_of(named), device="cpu", log=lambda line: None)
+    assert json.loads(Path("results/summary.json").read_text()) == {"mine": summary}
 
 
 def test_latex_text_is_escaped() -> None:
