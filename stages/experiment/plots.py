@@ -69,6 +69,27 @@ def conditions_plot(pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]]
         _write(figure, path)
 
 
+def lengths_plot(arms: Mapping[str, Sequence[tuple[int, Sequence[float]]]], path: Path) -> None:
+    """Plot averages on validation people over the steps of a training, by arm: each seed as a dot and the means as a line."""
+    with rc_context(PLOT_STYLE):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        for (name, points), color in zip(arms.items(), (GREY, *COLORS), strict=False):
+            steps = [length for length, _ in points]
+            axes.plot(steps, [float(np.mean(averages)) for _, averages in points], "-", color=color, label=name)
+            for length, averages in points:
+                axes.plot([length] * len(averages), averages, "o", color=color, markersize=4, alpha=0.7)
+        ticks = sorted({length for points in arms.values() for length, _ in points})
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("steps of a training, each a training of its own")
+        axes.set_ylabel("average on validation people")
+        axes.set_title("Is a training long enough? (lines: means, dots: seeds)")
+        axes.legend(loc="upper left")
+        _write(figure, path)
+
+
 def _write(figure: Figure, path: Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})

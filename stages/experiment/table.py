@@ -1,5 +1,6 @@
 """Tables of all runs of the comparison: mean and spread over the seeds, differences and costs, as Markdown, CSV and JSON."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from stages.experiment.arms import (
     scores_path,
 )
 from stages.experiment.costs import StoreCost, read_stage_one_costs, store_cost
-from stages.experiment.plots import Point, conditions_plot, passes_plot
+from stages.experiment.plots import Point, conditions_plot, lengths_plot, passes_plot
 from stages.project.datasets import PrepareSettings
 from stages.project.project import Project
 
@@ -37,7 +38,7 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 def run(project: Project, log: Callable[[str], None] = print) -> None:
-    """Read the scores of all runs and write table.md, runs.csv, summary.json, passes.png and conditions.png to results/experiment.
+    """Read the scores of all runs and write table.md, runs.csv, summary.json and three plots to results/experiment.
 
     Arms that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored.
     """
@@ -67,6 +68,7 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
         write_atomically(RESULTS / "summary.json", json_bytes(_summary(runs)))
         passes_plot(_points(experiment, runs, costs), RESULTS / "passes.png")
         conditions_plot(pairs, RESULTS / "conditions.png")
+        lengths_plot(_lengths(experiment, runs), RESULTS / "lengths.png")
     log(text)
     log(f"{RESULTS}: written")
 
@@ -208,6 +210,18 @@ def _points(experiment: Experiment, runs: Runs, costs: dict[str, StoreCost]) -> 
         for name, cost in costs.items()
         if joint <= set(experiment.arms[name].datasets)
     ]
+
+
+def _lengths(experiment: Experiment, runs: Runs) -> dict[str, list[tuple[int, list[float]]]]:
+    """Return of CONTROL and DISTILLED the steps, and the validation averages by seed, of the arms that differ in length alone."""
+    lengths: dict[str, list[tuple[int, list[float]]]] = {}
+    for base in (CONTROL, DISTILLED):
+        same = [
+            name for name in runs if dataclasses.replace(experiment.arms[name], length=1.0) == experiment.arms[base]
+        ]
+        points = [(runs[name][0]["steps"], [run["validation"]["average"] for run in runs[name]]) for name in same]
+        lengths[base] = sorted(points)
+    return lengths
 
 
 def _csv(runs: list[dict[str, Any]]) -> bytes:

@@ -135,6 +135,19 @@ def test_an_ablation_is_compared_with_the_arm_of_the_same_teachers():
     assert "| offline-4 | 1 | 42.0 |  |" in text
 
 
+def test_lengths_are_of_the_arms_that_differ_in_length_alone():
+    control, other = StudentConfig(["a"]), StudentConfig(["a"], ["t"])
+    arms = {"control": control, "offline-4": other}
+    arms |= {"half-control": StudentConfig(["a"], length=0.5), "noisy": StudentConfig(["a"], length=2, label_noise=0.1)}
+    experiment = Experiment((0,), 1, (), {}, (), arms)
+    steps = {"control": 10, "offline-4": 10, "half-control": 5, "noisy": 20}
+    runs = {name: [{"steps": steps[name], "validation": {"average": 40.0 + n}}] for n, name in enumerate(arms)}
+    assert table._lengths(experiment, runs) == {
+        "control": [(5, [42.0]), (10, [40.0])],
+        "offline-4": [(10, [41.0])],
+    }
+
+
 def test_mean_and_deviation():
     assert mean_and_deviation([50.0, 52.0, 54.0]) == "52.0 ± 2.0"
     assert mean_and_deviation([50.0]) == "50.0"
@@ -184,5 +197,5 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     table.run(project_of(settings), log=lambda line: None)
     text = Path("results/experiment/table.md").read_text()
     assert "Not scored yet: few-control (`pipeline experiment run ARM`)" in text and "few labels" not in text
-    for plot in ("passes.png", "conditions.png"):
+    for plot in ("passes.png", "conditions.png", "lengths.png"):
         assert Path(f"results/experiment/{plot}").read_bytes().startswith(b"\x89PNG")
