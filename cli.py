@@ -389,7 +389,10 @@ def report() -> None:
 @app.command()
 def export(
     student: Annotated[
-        str | None, typer.Option(help="Name of a trained student; by default the first.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Name of a trained student, or its folder; by default the first student.", show_default=False
+        ),
     ] = None,
     target: Annotated[
         Literal["onnx", "rtmlib"], typer.Option("--for", help="`rtmlib` is the form that rtmlib's RTMPose class runs.")

@@ -119,7 +119,9 @@ def run(
         return
     project.check()
     checks = [f"pipeline teacher check --teacher {name}" for name in entries]
-    log(f"next: {'; '.join(['pipeline prepare', *checks, 'dvc repro'])}")
+    stages = [*(f"pipeline teach --teacher {name}" for name in entries), "pipeline distill", "pipeline evaluate"]
+    rest = ["dvc repro"] if Path("dvc.yaml").is_file() else stages
+    log(f"next: {'; '.join(['pipeline prepare', *checks, *rest])}")
 
 
 def find_dataset(name: str, folder: Path) -> FoundDataset:

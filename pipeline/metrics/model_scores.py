@@ -73,6 +73,6 @@ def detection_scores(
     covered = np.isin(truth.image_id, boxes_image_id)
     if covered.any() and not covered.all():
         detected = np.unique(boxes_image_id)
-        name = f"{AP_ON_DETECTIONS} of {len(detected)} pictures"
+        name = f"{AP_ON_DETECTIONS} of {len(detected)} images"
         scores[name] = ap_scores(truth.rows(covered), poses, draw_resamples(detected, count, seed), keypoints)["AP"]
     return {name: replace(score, missed=missed) for name, score in scores.items()}

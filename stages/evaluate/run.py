@@ -94,7 +94,7 @@ def run(
     tables += [joint_table(results, name) for name, dataset in datasets.items() if dataset.score == "pckh"]
     notes = [*table_notes(results, datasets, truths, count), *([SEEDS_NOTE] if by_seed else [])]
     text = "\n".join([*tables, *(f"{note}\n" for note in notes)])
-    write_paper(results, datasets, csv, latex, log)
+    write_paper(results, datasets, csv, latex, log, by_seed)
     if student or flip > settings.flip:
         log(text)
         return

@@ -18,12 +18,17 @@ SeedScores = Mapping[str, Mapping[int, Mapping[str, ModelScores]]]
 
 SEEDS_NOTE = (
     "Over seeds: mean ± standard deviation. A difference is the mean of those of the seeds that both students have, and its interval is "
-    "over seeds and test pictures."
+    "over seeds and test images."
 )
 
 
 def seeds_table(by_seed: SeedScores, datasets: Mapping[str, DatasetSettings]) -> str:
     """Return Markdown with a row per student: number of seeds, average and main scores, and the average less the first student's."""
+    return markdown_table(*seeds_cells(by_seed, datasets))
+
+
+def seeds_cells(by_seed: SeedScores, datasets: Mapping[str, DatasetSettings]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads of the table over the seeds, and its lines."""
     first, *others = by_seed
     columns = {name: main_scores_of(scores, datasets) for name, scores in by_seed.items()}
     heads = ["over seeds", "seeds", *columns[first], *([f"average less {first}"] if others else [])]
@@ -35,7 +40,7 @@ def seeds_table(by_seed: SeedScores, datasets: Mapping[str, DatasetSettings]) ->
         elif others:
             cells.append("")
         lines.append([name, str(len(by_seed[name])), *cells])
-    return markdown_table(heads, lines)
+    return heads, lines
 
 
 def seeds_document(

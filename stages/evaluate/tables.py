@@ -104,7 +104,7 @@ def table_notes(
     if resamples:
         notes.append(
             f"± is half the {CONFIDENCE_LEVEL:.0f} % interval, brackets are the interval, over {resamples} bootstrap resamples of the "
-            "test pictures: what other pictures would change, not what another seed of the training would."
+            "test images: what other images would change, not what another seed of the training would."
         )
     notes.append(
         "NME is over the keypoints that a model gives, in percent of the longer box side: compare it between models of the same "
@@ -118,8 +118,8 @@ def table_notes(
         )
     if any(key.startswith(AP_ON_DETECTIONS + " of") for name in datasets for key in _columns(name, results)):
         notes.append(
-            f"{AP_ON_DETECTIONS} is over all pictures of the annotation file, as the official evaluation has it: who is in a "
-            "picture without a detection is missed."
+            f"{AP_ON_DETECTIONS} is over all images of the annotation file, as the official evaluation has it: who is in an "
+            "image without a detection is missed."
         )
     for name, dataset in datasets.items():
         skeleton = truths[name].skeleton

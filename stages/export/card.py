@@ -14,7 +14,7 @@ from pipeline.export.rtmlib import rtmlib_spec
 from pipeline.pose.spec import NetworkSpec
 from stages.project.datasets import TEST, TRAIN, DatasetSettings, load_people, table_path
 from stages.project.project import Project
-from stages.project.students import STUDENTS, recorded_config
+from stages.project.students import STUDENTS, StudentConfig
 from stages.training.initial_weights import describe_initial_weights
 
 METRICS_FILE = Path("results/metrics.json")
@@ -44,12 +44,21 @@ LICENCES = {
 
 
 def collect_card(
-    project: Project, name: str, file: Path, student: NetworkSpec, target: ExportForm, precision: ExportPrecision
+    project: Project,
+    name: str,
+    folder: Path,
+    config: StudentConfig,
+    file: Path,
+    student: NetworkSpec,
+    target: ExportForm,
+    precision: ExportPrecision,
 ) -> ModelCard:
-    """Return the facts of the card of an exported `file`; `student` is the spec of the student itself."""
+    """Return the facts of the card of an exported `file`.
+
+    `folder` is the student's, `config` what it was trained with, and `student` the spec of the student itself.
+    """
     spec = rtmlib_spec(student) if target == "rtmlib" else student
     datasets = project.datasets
-    config = recorded_config(name) or project.student(name)[1]  # params.yaml may have changed since the training
     teachers = [project.teacher(teacher) for teacher in config.teachers if teacher in project.teacher_names]
     sources = [*config.datasets, *(teacher.dataset for teacher in teachers)]
     learned_keypoints = {
@@ -63,15 +72,15 @@ def collect_card(
         for teacher in teachers
     ]
     licences = {line for dataset in sources for line in _licences(project, datasets, dataset)}
-    start = describe_initial_weights(json.loads((STUDENTS / name / "student.json").read_text()).get("start"))
+    start = describe_initial_weights(json.loads((folder / "student.json").read_text()).get("start"))
     if start is not None:
         learned.append(start[0])
         licences.add(start[1])
-    scores, note = _scores(datasets, name, target, precision)
+    scores, note = _scores(datasets, name, folder, target, precision)
     return ModelCard(
         student=name,
         file=file.name,
-        folder=(STUDENTS / name).as_posix(),
+        folder=folder.as_posix(),
         spec=spec,
         outputs=_output_shapes(file),
         runtime=oldest_runtime(onnx.load(file, load_external_data=False)),
@@ -107,16 +116,21 @@ def _licences(project: Project, datasets: Mapping[str, DatasetSettings], name: s
 
 
 def _scores(
-    datasets: Mapping[str, DatasetSettings], name: str, target: ExportForm, precision: ExportPrecision
+    datasets: Mapping[str, DatasetSettings], name: str, folder: Path, target: ExportForm, precision: ExportPrecision
 ) -> tuple[dict[str, dict[str, str]], str]:
     """Return the student's scores from metrics.json, and a note on what they are of, or on why there are none."""
     remedy = f"`pipeline evaluate`, then `pipeline export --student {name}` again, adds them here."
+    if folder != STUDENTS / name:
+        return (
+            {},
+            "Not one of the students that `pipeline evaluate` scores: `pipeline evaluate --model` with this file does.",
+        )
     if not METRICS_FILE.is_file():
         return {}, f"Not scored when it was exported: {remedy}"
     metrics: dict[str, Any] = json.loads(METRICS_FILE.read_text()).get(name)
     if not metrics:
         return {}, f"`{METRICS_FILE}` has no scores of this student: {remedy}"
-    weights, scored_weights = STUDENTS / name / "student.safetensors", metrics.get("sha256")
+    weights, scored_weights = folder / "student.safetensors", metrics.get("sha256")
     if scored_weights not in (None, sha256(weights)):
         return {}, f"`{METRICS_FILE}` has scores of another training of this student: {remedy}"
     if scored_weights is None and METRICS_FILE.stat().st_mtime < weights.stat().st_mtime:

@@ -24,7 +24,7 @@ from pipeline.pose.spec import NetworkSpec
 from stages.export.card import ExportForm, ExportPrecision, collect_card
 from stages.project.datasets import TRAIN, load_people
 from stages.project.project import Project
-from stages.project.students import STUDENTS
+from stages.project.students import STUDENTS, StudentConfig, recorded_config
 
 CHECKED_PEOPLE = 64
 """Number of training people whose crops an export is checked and calibrated on."""
@@ -42,11 +42,12 @@ def run(
 ) -> None:
     """Export one student (the first by default) to data/exported/<name>.onnx, or `out`, and its model card beside it.
 
+    `student` is a name in params.yaml, or the folder of a trained student, such as another seed's or an arm's of the comparison.
     By default the file's name ends in `-rtmlib`, `-float16` or `-int8` where the file is of that form or precision. UserError where
     the file's output differs from torch's. After any error file and card are what they were before.
     """
-    name, config = project.student(student)
-    loaded = load_student(STUDENTS / name)
+    name, folder, config = _student(project, student)
+    loaded = load_student(folder)
     if target == "rtmlib" and precision != "float32":
         raise UserError(f"--for rtmlib: expected float32, found {precision}: bins are finer than {precision} can count")
     suffix = "-rtmlib" if target == "rtmlib" else "" if precision == "float32" else f"-{precision}"
@@ -58,14 +59,14 @@ def run(
     spec = rtmlib_spec(loaded.spec) if target == "rtmlib" else loaded.spec
     crops = _crops(spec, people, images)
     card_file = file.with_suffix(".md")
-    with exclusive(file, remove_lock_file=True), tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / file.name
+    with exclusive(file, remove_lock_file=True), tempfile.TemporaryDirectory() as drafts:
+        draft = Path(drafts) / file.name
         try:
             difference = _export(loaded, spec, draft, crops, target, precision)
         except UserError as error:
             raise UserError(str(error).replace(str(draft), str(file))) from error
         agreement = _agreement(loaded, draft, people, images) if suffix else None
-        card = model_card(collect_card(project, name, draft, loaded.spec, target, precision))
+        card = model_card(collect_card(project, name, folder, config, draft, loaded.spec, target, precision))
         write_together({file: draft.read_bytes(), card_file: card.encode()})
         log(
             f"{file}: {len(spec.skeleton)} keypoints, any batch, "
@@ -76,6 +77,22 @@ def run(
         if target == "rtmlib":
             log(f"rtmlib: RTMPose({file.name!r}, model_input_size={spec.input_wh})")
     log(f"{card_file}: its model card")
+
+
+def _student(project: Project, text: str | None) -> tuple[str, Path, StudentConfig]:
+    """Return name, folder and settings of the student that `text` names, or of the first one."""
+    folder = Path(text or "")
+    if text is None or text in project.students or not (folder / "student.json").is_file():
+        name, config = project.student(text)
+        folder = STUDENTS / name
+        return name, folder, recorded_config(folder) or config  # params.yaml may have changed since the training
+    recorded = recorded_config(folder)
+    if recorded is None:
+        raise UserError(
+            f"{folder / 'student.json'}: expected what it was trained with, under `arm`, found none: train it again"
+        )
+    below = folder.parts.index(STUDENTS.name) + 1 if STUDENTS.name in folder.parts[:-1] else -1
+    return "-".join(folder.parts[below:]), folder, recorded
 
 
 def _people(dataset: str) -> People:

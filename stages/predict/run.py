@@ -17,7 +17,7 @@ from pipeline.common.errors import UserError
 from pipeline.common.files import replace_folder, write_atomically
 from pipeline.common.locks import exclusive
 from pipeline.common.progress import progress
-from pipeline.datasets.coco_document import ABOVE_THRESHOLD, annotation, visibility
+from pipeline.datasets.coco_document import ABOVE_THRESHOLD, CONFIDENCES, annotation, visibility
 from pipeline.detection.boxes import read_box_file
 from pipeline.detection.detectors import DetectorKind, open_detector
 from pipeline.drawing import draw_pose
@@ -120,6 +120,12 @@ def run(
         f"{people} {'person' if people == 1 else 'people'} in {images} image{'s' * (images != 1)}: "
         f"{out / PREDICTIONS_FILE}, drawn beside it"
     )
+    surest = max((max(each[CONFIDENCES]) for each in entries.annotations), default=1.0)
+    if surest <= options.confidence:
+        log(
+            f"no keypoint is drawn: the surest has a confidence of {surest:.2f}, and `--confidence` is {options.confidence}: "
+            "lower it, or train the student longer"
+        )
 
 
 def _locator(options: PredictOptions, log: Callable[[str], None], warn: Warn) -> PersonLocator:

@@ -50,8 +50,8 @@ class StudentConfig:
         return bool(self.teachers) and self.views != "online"
 
 
-def recorded_config(name: str) -> StudentConfig | None:
-    """Read what a student was trained with from its student.json, also with keys of earlier versions; None if it has no such entry."""
-    file = STUDENTS / name / "student.json"
+def recorded_config(folder: Path) -> StudentConfig | None:
+    """Read what a student was trained with from its folder, also with keys of earlier versions; None if that has no such entry."""
+    file = folder / "student.json"
     recorded = json.loads(file.read_text()).get("arm")
     return parse(with_current_keys(recorded), "arm", StudentConfig, file) if recorded else None

@@ -39,11 +39,11 @@ def test_the_tutorial_runs_as_it_stands(real, tmp_path, monkeypatch):
         else:
             printed += [run(line) for line in text.splitlines()]
     out = "\n".join(printed)
-    assert "lsp train: 14 people in use" in out and "lsp test: 6 people in use" in out
+    assert "lsp train: " in out and "too few to compare specs" not in out
     assert "lsp PCK@0.2 torso" in out and "less unified" in out
     for file in ("results/table.md", "data/exported/unified.onnx", "views.png", "predictions/predictions.json"):
         assert Path(file).is_file()
-    assert len(list(Path("predictions").glob("**/im00462*"))) == 1
+    assert Path("predictions/im01361.jpg").is_file() and "no keypoint is drawn" not in out
 
 
 def merged(values: Any, changes: Any) -> Any:
@@ -59,7 +59,7 @@ def run(line: str) -> str:
     command = [sys.executable, "-m", "cli", *arguments] if name == "pipeline" else ["sh", "-c", line]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=600)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def environment() -> dict[str, str]:

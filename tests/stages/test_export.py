@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from stages.export import card
 from stages.export import run as export
 from stages.export.card import collect_card
 from stages.project.project import project_of
+from stages.project.students import StudentConfig
 from tests.fixtures import make_project, params
 from tests.pipeline.examples import spec
 
@@ -230,11 +232,12 @@ def test_a_student_of_mpii_is_for_non_commercial_use(messages):
     teachers = {"tiny": {**PARAMS["teachers"]["tiny"], "dataset": "mpii", "skeleton": "mpii16"}}
     both = {**PARAMS, "datasets": {**PARAMS["datasets"], "mpii": mpii}, "teachers": teachers}
     exported = Path("data/exported/unified.onnx")
-    card = collect_card(project_of(both), "unified", exported, SPEC, "onnx", "float32")
+    config = StudentConfig(["coco"], ["tiny"])
+    card = collect_card(project_of(both), "unified", FOLDER, config, exported, SPEC, "onnx", "float32")
     assert any("non-commercial" in line for line in card.licences)
     assert card.unlearned == []
     drawn = {**PARAMS, "sample": {"folder": "annotations"}}
-    card = collect_card(project_of(drawn), "unified", exported, SPEC, "onnx", "float32")
+    card = collect_card(project_of(drawn), "unified", FOLDER, config, exported, SPEC, "onnx", "float32")
     assert card.licences[0] == "The built-in sample is drawn by this project: Apache-2.0."
 
 
@@ -254,7 +257,7 @@ def metrics(project):
 
 
 def scores():
-    return card._scores(project_of(PARAMS).datasets, "unified", "onnx", "float32")
+    return card._scores(project_of(PARAMS).datasets, "unified", FOLDER, "onnx", "float32")
 
 
 VALUES = {"coco": {"AP": 55.196, "ARL": None}, "average": 55.2, "intervals": {"coco": {"AP": [50.04, 60.06]}}}
@@ -283,6 +286,20 @@ def test_scores_of_other_weights_are_not(metrics, document, seconds_after, note)
     found, text = scores()
     assert found == {}
     assert note in text and "`pipeline evaluate`" in text
+
+
+def test_a_student_in_any_folder_is_exported_under_its_place(messages):
+    """An arm of the comparison: its scores are not those of the student of params.yaml."""
+    arm = Path("data/experiment/students/offline-4/1")
+    shutil.copytree(FOLDER, arm)
+    lines: list[str] = []
+    export.run(project_of(PARAMS), str(arm), log=lines.append)
+    assert lines[0].startswith("data/exported/offline-4-1.onnx: 18 keypoints")
+    card = Path("data/exported/offline-4-1.md").read_text()
+    assert "# offline-4-1:" in card and "`pipeline evaluate --model` with this file does" in card
+    (arm / "student.json").write_text(json.dumps({**json.loads((arm / "student.json").read_text()), "arm": None}))
+    with pytest.raises(UserError, match="expected what it was trained with, under `arm`, found none: train it again"):
+        export.run(project_of(PARAMS), str(arm), log=lines.append)
 
 
 def test_impossible_options_are_refused(project):

@@ -235,7 +235,7 @@ def test_copies_of_a_detection_are_suppressed(colours: Path) -> None:
     text = printed(score_model.run, "teacher tiny", device="cpu", out=Path("scores.json"))
     scores = json.loads(Path("scores.json").read_text())["teacher tiny"]["coco:test"]["scores"]
     assert scores["AP on detections"] == pytest.approx(scores["AP"], abs=2) and scores["AP on detections"] > 95
-    assert "of 8 pictures" not in text
+    assert "of 8 images" not in text
 
 
 def test_images_without_detections_count_officially_and_are_told_apart(colours: Path) -> None:
@@ -244,8 +244,8 @@ def test_images_without_detections_count_officially_and_are_told_apart(colours: 
     scores = json.loads(Path("scores.json").read_text())["teacher tiny"]["coco:test"]["scores"]
     # Half of the people are never found: precision is 1 up to recall 0.5, that is at 51 of COCO's 101 recalls.
     assert scores["AP on detections"] == pytest.approx(100 * 51 / 101, abs=2)
-    assert scores["AP on detections of 4 pictures"] > 95
-    assert "AP on detections is over all pictures of the annotation file" in text
+    assert scores["AP on detections of 4 images"] > 95
+    assert "AP on detections is over all images of the annotation file" in text
 
 
 def test_a_model_by_name_folder_and_file(colours: Path) -> None:

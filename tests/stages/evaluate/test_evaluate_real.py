@@ -89,7 +89,7 @@ def test_a_published_network_on_true_and_on_detected_boxes(published: Published)
     assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1.0)
     # Ours, checked below: 18 of 46 images have detections, and whoever is in the others is missed.
     assert found["AP on detections"] == pytest.approx(21.9, abs=1.0)
-    assert found["AP on detections of 18 pictures"] == pytest.approx(52.9, abs=1.0)
+    assert found["AP on detections of 18 images"] == pytest.approx(52.9, abs=1.0)
     assert "115 people in 46 images, annotated boxes" in published.text
 
 
@@ -112,7 +112,7 @@ def test_ap_on_detections_is_what_pycocotools_says_of_the_files(
         evaluation.summarize()
         official[name] = 100 * evaluation.stats[0]
     assert found["AP on detections"] == pytest.approx(official["all"], abs=1e-9)
-    assert found["AP on detections of 18 pictures"] == pytest.approx(official["some"], abs=1e-9)
+    assert found["AP on detections of 18 images"] == pytest.approx(official["some"], abs=1e-9)
 
     lines: list[str] = []  # and the same file as somebody else's
     score_predictions.run(project_of(prepared), Path("results.json"), "coco", Path("scores.json"), lines.append)

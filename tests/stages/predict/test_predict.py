@@ -147,6 +147,11 @@ def test_without_boxes_the_image_is_one_person(folder: Path) -> None:
     assert document["info"]["boxes"] == "whole images"
 
 
+def test_a_drawing_without_any_keypoint_is_explained(folder: Path) -> None:
+    _, logged, _ = run("pictures", boxes=Path("annotations/train.json"), confidence=1.0)
+    assert logged[-1].startswith("no keypoint is drawn: the surest has a confidence of 1.00, and `--confidence` is 1.0: ")
+
+
 @pytest.mark.parametrize("how", ["one at a time", "few images held"])
 def test_batches_change_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     run("pictures", boxes=Path("annotations/train.json"))
