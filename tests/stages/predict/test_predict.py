@@ -149,7 +149,9 @@ def test_without_boxes_the_image_is_one_person(folder: Path) -> None:
 
 def test_a_drawing_without_any_keypoint_is_explained(folder: Path) -> None:
     _, logged, _ = run("pictures", boxes=Path("annotations/train.json"), confidence=1.0)
-    assert logged[-1].startswith("no keypoint is drawn: the surest has a confidence of 1.00, and `--confidence` is 1.0: ")
+    assert logged[-1].startswith(
+        "no keypoint is drawn: the surest has a confidence of 1.00, and `--confidence` is 1.0: "
+    )
 
 
 @pytest.mark.parametrize("how", ["one at a time", "few images held"])
