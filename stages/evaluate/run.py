@@ -1,7 +1,7 @@
 """Stage `evaluate`: students and teachers on every dataset's test people; metrics, tables, their poses and PCK curves."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pipeline.metrics.accuracy import accuracy
 from pipeline.metrics.bootstrap import draw_resamples
 from pipeline.metrics.model_scores import ModelScores, detection_scores, scores_of_model
 from pipeline.networks.run import torch_device
+from pipeline.people.people import People
 from pipeline.people.poses import Poses
 from pipeline.pose.options import Device
 from pipeline.pose.skeletons import Skeleton
@@ -22,10 +23,10 @@ from stages.evaluate.models import Model, models_by_seed, models_of, trained_see
 from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.poses import POSES_FOLDER, poses_path, write_poses
-from stages.evaluate.results import EvaluateSettings, metrics_document, refuse_nobody, summary_document
-from stages.evaluate.seeds import SEEDS_NOTE, seeds_document, seeds_table
+from stages.evaluate.results import EvaluateSettings, Results, metrics_document, refuse_nobody, summary_document
+from stages.evaluate.seeds import SEEDS_NOTE, SeedScores, seeds_document, seeds_table
 from stages.evaluate.tables import difference_table, joint_table, results_table, table_notes
-from stages.project.datasets import TEST, VALIDATION, load_people
+from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
 
 RESULTS_FOLDER = Path("results")
@@ -86,14 +87,7 @@ def run(
                     dataset: score_part(model, part, None, skeleton, count, seed, bar.update)[0]
                     for dataset, part in tests.items()
                 }
-    tables = [results_table(results, datasets)]
-    if len(models) > 1 and count:
-        tables.append(difference_table(results, datasets))
-    if by_seed:
-        tables.append(seeds_table(by_seed, datasets))
-    tables += [joint_table(results, name) for name, dataset in datasets.items() if dataset.score == "pckh"]
-    notes = [*table_notes(results, datasets, truths, count), *([SEEDS_NOTE] if by_seed else [])]
-    text = "\n".join([*tables, *(f"{note}\n" for note in notes)])
+    text = _tables(results, by_seed, datasets, truths, count)
     write_paper(results, datasets, csv, latex, log, by_seed)
     if student or flip > settings.flip:
         log(text)
@@ -120,6 +114,24 @@ def run(
     log(
         f"numbers: {RESULTS_FOLDER / 'metrics.json'}; poses: {POSES_FOLDER}/; curves: {CURVES_FILE}; a page of it all: `pipeline report`"
     )
+
+
+def _tables(
+    results: Results,
+    by_seed: SeedScores,
+    datasets: Mapping[str, DatasetSettings],
+    truths: Mapping[str, People],
+    count: int,
+) -> str:
+    """Return all tables and their notes as Markdown; `count` is the number of resamples."""
+    tables = [results_table(results, datasets)]
+    if len(results) > 1 and count:
+        tables.append(difference_table(results, datasets))
+    if by_seed:
+        tables.append(seeds_table(by_seed, datasets))
+    tables += [joint_table(results, name) for name, dataset in datasets.items() if dataset.score == "pckh"]
+    notes = [*table_notes(results, datasets, truths, count), *([SEEDS_NOTE] if by_seed else [])]
+    return "\n".join([*tables, *(f"{note}\n" for note in notes)])
 
 
 def part_stream(seed: int, part: DatasetPart) -> list[int]:
