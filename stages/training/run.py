@@ -96,6 +96,11 @@ def _train(
     point_step = trainer.steps_done
     interval = max(1, min(steps // 100, max(100, steps // 1000)))
     log(f"training {inputs.name} on {device}, {trainer.runtime.description}")
+    if (averaged := 1 / (1 - settings.average)) > steps / 2:
+        log(
+            f"training.average: {settings.average} averages the weights of some {averaged:.0f} steps, and the training has {steps}: "
+            f"what is saved is mostly how it began; take {max(0.0, 1 - 20 / steps):.2f} for example"
+        )
 
     def save() -> None:
         if processes.is_main:

@@ -43,7 +43,7 @@ def test_the_tutorial_runs_as_it_stands(real, tmp_path, monkeypatch):
     assert "lsp PCK@0.2 torso" in out and "less unified" in out
     for file in ("results/table.md", "data/exported/unified.onnx", "views.png", "predictions/predictions.json"):
         assert Path(file).is_file()
-    assert Path("predictions/im00151.jpg").is_file() and "no keypoint is drawn" not in out
+    assert Path("predictions/000000000564.jpg").is_file() and "no keypoint is drawn" not in out
 
 
 def merged(values: Any, changes: Any) -> Any:

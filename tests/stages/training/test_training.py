@@ -144,6 +144,14 @@ def test_other_seeds_stand_in_the_students_folder_and_are_trained_once(taught):
     assert weights() != alone and list(Path("data/students/both/seeds").iterdir()) == []
 
 
+def test_an_average_over_more_steps_than_there_are_is_named(taught):
+    assert not any("training.average" in line for line in run(average=0.5))
+    assert (
+        "training.average: 0.98 averages the weights of some 50 steps, and the training has 6: what is saved is mostly how it began; "
+        "take 0.00 for example"
+    ) in run()
+
+
 def test_a_student_without_teachers_reads_no_store(project):
     lines: list[str] = []
     distill.run(project_of(with_baseline()), "alone", "cpu", log=lines.append)
