@@ -91,6 +91,7 @@ def the_line_runs_and_its_targets_travel(here: Path, there: Path, remote: Path) 
             "average",
             "validation",
             "intervals",
+            "missed",
             "keypoints",
             "sha256",
             *compared,

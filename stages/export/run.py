@@ -24,7 +24,7 @@ from pipeline.pose.spec import NetworkSpec
 from stages.export.card import ExportForm, ExportPrecision, collect_card
 from stages.project.datasets import TRAIN, load_people
 from stages.project.project import Project
-from stages.project.students import STUDENTS, StudentConfig, recorded_config
+from stages.project.students import STUDENTS, recorded_config
 
 CHECKED_PEOPLE = 64
 """Number of training people whose crops an export is checked and calibrated on."""
@@ -46,8 +46,15 @@ def run(
     By default the file's name ends in `-rtmlib`, `-float16` or `-int8` where the file is of that form or precision. UserError where
     the file's output differs from torch's. After any error file and card are what they were before.
     """
-    name, folder, config = _student(project, student)
+    name, folder = _student(project, student)
     loaded = load_student(folder)
+    config = recorded_config(folder)
+    if config is None and folder == STUDENTS / name:
+        config = project.students[name]
+    if config is None:
+        raise UserError(
+            f"{folder / 'student.json'}: expected what it was trained with, under `arm`, found none: train it again"
+        )
     if target == "rtmlib" and precision != "float32":
         raise UserError(f"--for rtmlib: expected float32, found {precision}: bins are finer than {precision} can count")
     suffix = "-rtmlib" if target == "rtmlib" else "" if precision == "float32" else f"-{precision}"
@@ -79,20 +86,14 @@ def run(
     log(f"{card_file}: its model card")
 
 
-def _student(project: Project, text: str | None) -> tuple[str, Path, StudentConfig]:
-    """Return name, folder and settings of the student that `text` names, or of the first one."""
+def _student(project: Project, text: str | None) -> tuple[str, Path]:
+    """Return name and folder of the student that `text` names, or of the first one."""
     folder = Path(text or "")
     if text is None or text in project.students or not (folder / "student.json").is_file():
-        name, config = project.student(text)
-        folder = STUDENTS / name
-        return name, folder, recorded_config(folder) or config  # params.yaml may have changed since the training
-    recorded = recorded_config(folder)
-    if recorded is None:
-        raise UserError(
-            f"{folder / 'student.json'}: expected what it was trained with, under `arm`, found none: train it again"
-        )
+        name, _ = project.student(text)
+        return name, STUDENTS / name
     below = folder.parts.index(STUDENTS.name) + 1 if STUDENTS.name in folder.parts[:-1] else -1
-    return "-".join(folder.parts[below:]), folder, recorded
+    return "-".join(folder.parts[below:]), folder
 
 
 def _people(dataset: str) -> People:

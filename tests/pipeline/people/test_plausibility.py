@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.datasets.aic import read_aic
@@ -49,11 +49,19 @@ def changed(table: People, rows: int, place: tuple[float, float]) -> People:
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 40), labelled=st.floats(0.5, 1))
+@example(seed=1783, count=36, labelled=0.5)
 def test_people_inside_boxes_inside_images_are_not_complained_of(seed, count, labelled):
+    """One with few labels may fit another form of box by chance, which is a mention and no error."""
     table = people(count, seed=seed)
     mask = np.random.default_rng(seed).random(table.labelled.shape) < labelled
     table = dataclasses.replace(table, labelled=mask, keypoints=np.where(mask[..., None], table.keypoints, 0))
-    assert findings(table) == [] == findings(without_labels(table)) == findings(people(count, MPII16, seed))
+    assert all("fits their keypoints as" in finding.text and not finding.of_most for finding in findings(table))
+    assert (
+        findings(people(count, seed=seed))
+        == []
+        == findings(without_labels(table))
+        == findings(people(count, MPII16, seed))
+    )
 
 
 @given(seed=st.integers(0, 10**6), form=st.sampled_from(list(FORMS)), count=st.integers(10, 40))
