@@ -1,6 +1,5 @@
 """Scores of a dataset by name: by AP, by PCKh or by PCK of the torso; also on a skeleton that no student was trained on."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -45,33 +44,21 @@ def resampled_scores(
         scores = pckh_by_threshold(truth, poses, resamples)
     elif kind == "pck":
         name = SCORE_NAMES["pck"] if has_all else f"PCK-{len(shared)}@{TORSO_THRESHOLD} torso"
-        scores = {name: torso_pck_score(truth, poses, resamples, None if has_all else shared)}
+        missed = missed_keypoints(truth, poses, None if has_all else shared)
+        scores = {name: replace(torso_pck_score(truth, poses, resamples, None if has_all else shared), missed=missed)}
     elif has_all:
         scores = ap_scores(truth, poses, resamples)
     else:
         scores = ap_of_shared_keypoints(truth, poses, student, resamples)
-    scores["PCK@0.1"] = pck_score(truth, poses, resamples).scaled(100)
-    counted = {name: _counted(name, truth.skeleton, shared) for name in scores}
-    marked = {
-        name: replace(score, missed=missed_keypoints(truth, poses, counted[name])) for name, score in scores.items()
-    }
-    return {**marked, "NME": error_score(truth, poses, resamples).scaled(100)}
+    pck = replace(pck_score(truth, poses, resamples).scaled(100), missed=missed_keypoints(truth, poses))
+    return {**scores, "PCK@0.1": pck, "NME": error_score(truth, poses, resamples).scaled(100)}
 
 
-def missed_keypoints(truth: People, poses: Poses, keypoints: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of the keypoints that somebody in use is labelled with and that the poses' skeleton lacks."""
+def missed_keypoints(truth: People, poses: Poses, keypoints: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Return those of the keypoints, by default of all, that somebody in use is labelled with and that the poses' skeleton lacks."""
     labelled = truth.labelled[truth.use].any(axis=0)
     names = [k for k, known in zip(truth.skeleton.keypoints, labelled, strict=True) if known]
-    return tuple(k for k in names if k in keypoints and k not in poses.skeleton.keypoints)
-
-
-def _counted(score: str, skeleton: Skeleton, shared: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keypoints that a score of `resampled_scores` is over, of those that the dataset's `skeleton` has."""
-    if score.startswith("PCKh"):
-        return tuple(k for k, counts in zip(MPII16.keypoints, IN_MEAN, strict=True) if counts)
-    if score == f"AP-{sum(k in COCO17.keypoints for k in shared)}":
-        return COCO17.keypoints
-    return shared if re.match(r"(AP|PCK)-", score) else skeleton.keypoints
+    return tuple(k for k in names if (keypoints is None or k in keypoints) and k not in poses.skeleton.keypoints)
 
 
 def ap_scores(
@@ -80,16 +67,20 @@ def ap_scores(
     """Return the scores of pipeline.metrics.coco_ap.METRIC_NAMES, 0 to 100; AP is resampled."""
     metrics, matches = keypoint_evaluation(truth, poses, keypoints)
     resampled = {METRIC_NAMES[0]: average_precision(matches, resamples)}
-    return {name: Score(value, resampled.get(name, np.zeros(0))).scaled(100) for name, value in metrics.items()}
+    missed = missed_keypoints(truth, poses, keypoints)
+    return {name: Score(value, resampled.get(name, np.zeros(0)), missed).scaled(100) for name, value in metrics.items()}
 
 
 def pckh_by_threshold(truth: People, poses: Poses, resamples: Resamples) -> dict[str, Score]:
     """Return the PCKh, 0 to 100, at PCKH_THRESHOLDS, each by the unweighted and by the weighted mean."""
     scores: dict[str, Score] = {}
+    in_mean = tuple(k for k, counts in zip(MPII16.keypoints, IN_MEAN, strict=True) if counts)
+    missed = missed_keypoints(truth, poses, in_mean)
     for threshold in PCKH_THRESHOLDS:
         correct, counted = correct_keypoints_of_people(truth, poses, threshold)
         mean, weighted = pckh_scores(correct, counted, truth.image_id[truth.use], resamples)
-        scores |= {f"PCKh@{threshold}": mean, f"PCKh@{threshold}{WEIGHTED_SUFFIX}": weighted}
+        both = {f"PCKh@{threshold}": mean, f"PCKh@{threshold}{WEIGHTED_SUFFIX}": weighted}
+        scores |= {name: replace(score, missed=missed) for name, score in both.items()}
     return scores
 
 

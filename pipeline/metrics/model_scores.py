@@ -1,12 +1,12 @@
 """All numbers of one model on one dataset: scores with their resamples, and values per keypoint. Runs no network, makes no tables."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pipeline.metrics.accuracy import PCKH_THRESHOLDS, ap_scores, missed_keypoints, resampled_scores
+from pipeline.metrics.accuracy import PCKH_THRESHOLDS, ap_scores, resampled_scores
 from pipeline.metrics.bootstrap import Resamples, Score, draw_resamples
 from pipeline.metrics.pck import keypoint_errors, pck
 from pipeline.metrics.pckh import Pckh, pckh_of_people
@@ -68,11 +68,10 @@ def detection_scores(
     It is over the truth's keypoints, or over `keypoints`. Where the detections leave out images with people, as an excerpt of a
     file does, there is also the AP over the images that have detections.
     """
-    missed = missed_keypoints(truth, poses, keypoints or truth.skeleton.keypoints)
     scores = {AP_ON_DETECTIONS: ap_scores(truth, poses, draw_resamples(images, count, seed), keypoints)["AP"]}
     covered = np.isin(truth.image_id, boxes_image_id)
     if covered.any() and not covered.all():
         detected = np.unique(boxes_image_id)
         name = f"{AP_ON_DETECTIONS} of {len(detected)} images"
         scores[name] = ap_scores(truth.rows(covered), poses, draw_resamples(detected, count, seed), keypoints)["AP"]
-    return {name: replace(score, missed=missed) for name, score in scores.items()}
+    return scores
