@@ -27,8 +27,8 @@ STAGES = (
 """Blocks, kernel, stride of the first, expansion and channels of each stage."""
 LEVELS = (1, 2, 4, 6)
 """The stages that end at a 4th, 8th, 16th and 32nd of the input."""
-FIXED_BLOCKS = 5
-"""Number of blocks at the start, those of the first three stages, that do not learn; the stem before them does not either."""
+FIXED_BLOCKS = 3
+"""Number of blocks at the start, those of the first two stages, that do not learn; the stem before them does not either."""
 FIXED_BATCH = 16
 """Crops that go through what does not learn at a time, while the rest learns: its features are the largest, and stay in caches so.
 With less than 16, torch runs small convolutions on one thread by a slower method."""
