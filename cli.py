@@ -538,6 +538,30 @@ def validate() -> None:
 
 
 @app.command()
+def repro(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="DVC stages to run, and no others; by default all of dvc.yaml.", show_default=False),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Stages at a time; by default one per core.", show_default=False),
+    ] = None,
+) -> None:
+    """Run what `dvc repro` runs, stages that do not need each other side by side, and tell what is done and how long the rest takes.
+
+    Each stage's output goes to a file in data/logs.
+
+        pipeline repro
+
+        pipeline repro baseline@joint distill@unified --jobs 2
+    """
+    from stages import repro
+
+    repro.run(targets or (), jobs)
+
+
+@app.command()
 def doctor() -> None:
     """Report versions, devices that really work, free disk space, and which data, teachers and students of params.yaml exist."""
     from stages.doctor import run as doctor

@@ -15,8 +15,9 @@ def test_make_repro_tells_dvc_where_there_is_no_git(tmp_path, git, expected):
     for file in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/dvc").write_text('#!/bin/sh\necho "$@" >> calls\n')
-    (tmp_path / ".venv/bin/dvc").chmod(0o755)
+    for command in ("dvc", "pipeline"):
+        (tmp_path / ".venv/bin" / command).write_text('#!/bin/sh\necho "$@" >> calls\n')
+        (tmp_path / ".venv/bin" / command).chmod(0o755)
     (tmp_path / ".venv/installed").touch()
     if git:
         (tmp_path / ".git").mkdir()

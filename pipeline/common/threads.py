@@ -14,10 +14,14 @@ CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use: by its affinity (taskset, Slurm) and its quota (a container's --cpus)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    """Return the number of cores that this process may use: by its affinity (taskset, Slurm), its quota (a container's --cpus), and
+    OMP_NUM_THREADS, which those set who run several processes side by side."""
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    if (quota := _quota()) is not None:
+        limits.append(math.ceil(quota))
+    if (threads := os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]).isdecimal():
+        limits.append(int(threads))
+    return max(1, min(limits))
 
 
 def _quota() -> float | None:

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cache.targets import TargetStore
 from pipeline.common.errors import UserError
@@ -44,8 +43,9 @@ def build_inputs(project: Project, name: str, student: StudentConfig, seed: int,
     _refuse_views(project, name, student, settings)
     weights = loss_weights(project, settings, student)
     teachers = {teacher: project.teacher(teacher).spec.skeleton for teacher in student.teachers}
-    online = [_open_teacher(project, t, device) for t in student.teachers] if student.views == "online" else []
     spec, training = student_spec(project, settings), settings.training
+    online_teachers = student.teachers if student.views == "online" else []
+    online = [_open_teacher(project, teacher, device, training.computing_threads) for teacher in online_teachers]
     view = crop_view(spec, training)
     sources = [_source(project, name, student, settings, view, dataset, seed) for dataset in student.datasets]
     return TrainingInputs(
@@ -150,7 +150,7 @@ def _open_store(project: Project, teacher: str, dataset: str, people: People, vi
     return targets
 
 
-def _open_teacher(project: Project, name: str, device: Device) -> Teacher:
+def _open_teacher(project: Project, name: str, device: Device, threads: int) -> Teacher:
     """Open a teacher with as many threads as the training computes with."""
     settings = project.teacher(name)
-    return open_teacher(name, settings.onnx, settings.spec, device, torch.get_num_threads(), settings.precision)
+    return open_teacher(name, settings.onnx, settings.spec, device, threads, settings.precision)

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipeline.common.errors import UserError, one_line
+from pipeline.common.threads import cores
 from stages.project.parsing import PARAMS_FILE
 from stages.project.project import load_project
 
@@ -65,13 +66,12 @@ def _version(package: str) -> str | None:
 
 def cpu() -> str:
     """Describe the memory, and the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         page = os.sysconf("SC_PAGE_SIZE")
         total, free = (os.sysconf(name) * page / 2**30 for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
-        return f"{cores} cores"
-    return f"{cores} cores, {total:.0f} GiB of memory, {free:.0f} GiB of it free"
+        return f"{cores()} cores"
+    return f"{cores()} cores, {total:.0f} GiB of memory, {free:.0f} GiB of it free"
 
 
 def gpus() -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 
 from pipeline.common.errors import UserError
+from pipeline.common.threads import cores
 from pipeline.pose.options import Schedule, TrainingPrecision
 
 RUNTIME_ONLY = ("workers", "image_memory", "checkpoint_seconds")
@@ -64,6 +65,10 @@ class TrainingSettings:
     """Number type of the forward pass; `auto` is bfloat16 where the hardware has it. float16 needs a GPU."""
     compile: bool = False
     """Whether the network is compiled (torch.compile), which is faster in long runs on GPUs. Weights are the same up to rounding."""
+    threads: Annotated[int, Ge(1), Le(256)] | None = None
+    """Threads that compute on the CPU, in each process; by default half of the cores. Small networks gain little from more, and threads
+    that wait for each other lose most of their speed where other programs compute. Another number rounds differently, and after many
+    steps the weights are others."""
     workers: Annotated[int, Ge(1), Le(64)] = 1
     """Threads that read images ahead, in each process."""
     image_memory: Annotated[float, Ge(0.01)] = 0.5
@@ -95,6 +100,11 @@ class TrainingSettings:
                 f"params.yaml: training.warm_up_steps: expected fewer than the {steps} steps of the training, found {rise}"
             )
         return rise
+
+    @property
+    def computing_threads(self) -> int:
+        """The number of threads that compute on the CPU, `threads` or its default on this machine."""
+        return self.threads or max(1, cores() // 2)
 
     @property
     def affects_weights(self) -> dict[str, Any]:

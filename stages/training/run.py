@@ -60,10 +60,22 @@ def training(
     log = log if is_main else _no_log
     device = own_device(device)
     deterministic = torch.backends.cudnn.flags(enabled=True, deterministic=True)
-    with exclusive(checkpoint) if is_main else nullcontext(), process_group(device) as processes, deterministic:
+    alone = exclusive(checkpoint) if is_main else nullcontext()
+    with alone, process_group(device) as processes, deterministic, _threads(inputs.settings.computing_threads):
         yield _train(inputs, device, processes, checkpoint, resume, log)
         if is_main:
             checkpoint.unlink(missing_ok=True)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch compute with that many threads on the CPU in the body of `with`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _no_log(line: str) -> None:
@@ -95,7 +107,9 @@ def _train(
     saved = point_at = time.monotonic()
     point_step = trainer.steps_done
     interval = max(1, min(steps // 100, max(100, steps // 1000)))
-    log(f"training {inputs.name} on {device}, {trainer.runtime.description}")
+    threads = torch.get_num_threads()
+    count = f" with {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else ""
+    log(f"training {inputs.name} on {device}{count}, {trainer.runtime.description}")
     if (averaged := 1 / (1 - settings.average)) > steps / 2:
         log(
             f"training.average: {settings.average} averages the weights of some {averaged:.0f} steps, and the training has {steps}: "

@@ -25,6 +25,15 @@ def test_the_smaller_of_affinity_and_quota(tmp_path, monkeypatch, files, expecte
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert threads.cores() == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("3", 3), ("0", 1), ("64", 8), ("4,2", 4), ("all", 8), ("", 8)])
+def test_no_more_than_the_environment_says(tmp_path, monkeypatch, value, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
     monkeypatch.setattr(threads, "CONTROL_GROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     assert threads.cores() == expected

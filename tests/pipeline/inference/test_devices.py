@@ -77,6 +77,7 @@ def missing(wanted: str, named: str | None = None) -> dict[str, str]:
     ("threads", "note"), [(0, CPU), (1, f"{CPU}, 1 thread"), (2, f"{CPU}, 2 threads")], ids=["any", "one", "two"]
 )
 def test_on_the_cpu(monkeypatch, threads, note):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(providers, "no_cuda", lambda: pytest.fail("nobody asked for CUDA"))
     opened = open_session(convolution_model(), "cpu", threads)
     assert (opened.provider, opened.note) == (CPU, note)

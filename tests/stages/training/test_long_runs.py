@@ -160,7 +160,7 @@ def test_torchrun_trains_one_student(taught):
     finished = in_another_process(DISTRIBUTED, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
     assert finished.returncode == 0, finished.stderr
     first, second, third = finished.stdout.splitlines()
-    assert first == "training student-both on cpu, float32, 2 processes"
+    assert first == "training student-both on cpu with 1 thread, float32, 2 processes"
     assert second.startswith("student both: 6 steps over 40 people in ")
     assert third == f"{STUDENT}: written"
     assert not CHECKPOINT.exists()
@@ -199,7 +199,7 @@ def test_a_compiled_network_learns_the_same_and_keeps_its_names(taught):
     """The first losses, before any update, differ by the rounding of fused kernels alone."""
     run(parameters(steps=2))
     plain, curve = load_file(STUDENT / "student.safetensors"), (STUDENT / "curve.csv").read_text().splitlines()
-    assert run(parameters(steps=2, compile=True))[0] == "training student-both on cpu, float32, compiled"
+    assert run(parameters(steps=2, compile=True))[0] == "training student-both on cpu with 1 thread, float32, compiled"
     assert load_file(STUDENT / "student.safetensors").keys() == plain.keys()
     again = (STUDENT / "curve.csv").read_text().splitlines()
     assert [float(v) for v in again[1].split(",")] == pytest.approx([float(v) for v in curve[1].split(",")], rel=1e-4)
