@@ -24,6 +24,7 @@ ON_THE_CPU = (
     ("cluster", "--device", "cpu"),
     ("scale",),
     ("evaluation",),
+    ("neighbours",),
 )
 ON_A_GPU = (
     ("teacher_bound", "--device", "cuda", "--draw", "1000"),
