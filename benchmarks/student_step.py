@@ -28,7 +28,7 @@ from benchmarks.machine import RESULTS, machine, write
 from pipeline.export.onnx_export import export_onnx
 from pipeline.networks.architectures import build_architecture, published_spec
 from pipeline.networks.run import torch_device
-from pipeline.pose.options import Device, Network
+from pipeline.pose.options import Device, Network, TrainingPrecision
 from pipeline.pose.skeletons import COCO17, MPII16
 from pipeline.pose.spec import spec_values
 from pipeline.training.distributed import Processes
@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="timed steps per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--precision", choices=get_args(TrainingPrecision), default="auto")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--name", default="student_step", help="name of the files that are written")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     out = options.out.absolute()
@@ -105,8 +108,8 @@ def main() -> None:
             loader.people, options.batch, teaching, statistics.median(run) - statistics.median(cache)
         ),
     }
-    print(write("student_step", result, out))
-    print(_plot(result, out / "student_step.png"))
+    print(write(options.name, result, out))
+    print(_plot(result, out / f"{options.name}.png"))
     print(json.dumps(result, indent=1))
 
 
@@ -148,7 +151,14 @@ def _project(options: argparse.Namespace) -> tuple[dict[str, Any], float]:
             "terms": {"truth": 0.3, "coco": 0.25, "mpii": 0.45},
             "min_score": 0.0,
             "images": "crops",
-            "training": {"steps": 10**6, "batch": options.batch, "workers": options.workers, "image_memory": 0.01},
+            "training": {
+                "steps": 10**6,
+                "batch": options.batch,
+                "workers": options.workers,
+                "image_memory": 0.01,
+                "precision": options.precision,
+                "compile": options.compile,
+            },
         },
     }
     params["students"] = {"step": {"datasets": list(datasets), "teachers": list(teachers)}}
