@@ -556,7 +556,7 @@ def repro(
 
         pipeline repro baseline@joint distill@unified --jobs 2
     """
-    from stages import repro
+    from stages.repro import run as repro
 
     repro.run(targets or (), jobs)
 

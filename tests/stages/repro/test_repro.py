@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.common.errors import UserError
-from stages import repro
+from stages.repro import run as repro
+from stages.repro.graph import seconds_behind
 
 STAGES = """
 stages:
@@ -63,7 +64,7 @@ def test_independent_stages_run_side_by_side_and_unchanged_ones_do_not(folder):
 def test_after_a_failure_nothing_else_is_started(folder):
     Path("dvc.yaml").write_text(STAGES.replace("touch ${item}-started;", "echo the reason is this; exit 3;"))
     lines: list[str] = []
-    with pytest.raises(UserError, match=r"first@a failed, see above and data/logs/first@a.txt"):
+    with pytest.raises(UserError, match=r"a stage failed, see above and data/logs/first@a.txt"):
         repro.run(["first@a", "last"], log=lines.append)
     assert "the reason is this" in lines[-1]
     assert not Path("data/logs/last.txt").exists()
@@ -78,7 +79,7 @@ def test_a_signal_reaches_the_command_and_is_waited_for(folder):
     waits = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: (open('saved', 'w'), sys.exit(130)))"
     Path("waits.py").write_text(f"{waits}; open('started', 'w'); time.sleep(60)")
     Path("dvc.yaml").write_text(f"stages:\n  waits:\n    cmd: {sys.executable} waits.py\n")
-    environment = {**os.environ, "PYTHONPATH": str(Path(repro.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(repro.__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-m", "cli", "repro"], env=environment, stdout=subprocess.DEVNULL)
     for _ in range(300):
         if Path("started").exists():
@@ -91,7 +92,7 @@ def test_a_signal_reaches_the_command_and_is_waited_for(folder):
 
 def test_the_time_left_counts_what_waits_behind():
     needs = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b", "c"}}
-    assert repro._seconds_behind(needs, {"a": 1.0, "b": 10.0, "c": 20.0, "d": 3.0}) == {
+    assert seconds_behind(needs, {"a": 1.0, "b": 10.0, "c": 20.0, "d": 3.0}) == {
         "a": 23.0,
         "b": 3.0,
         "c": 3.0,
