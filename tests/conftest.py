@@ -8,8 +8,13 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-# Tests run side by side, and threads that wait for each other take many times as long.
+# Tests run side by side, and threads that wait for each other take many times as long; ONNX Runtime's wait busily. So every worker
+# of as many as there are cores, with the processes that it starts, has a core of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    if int(os.environ["PYTEST_XDIST_WORKER_COUNT"]) >= len(cores):
+        os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
 import pytest
 
