@@ -1,5 +1,6 @@
 """Runs Python as if only the base dependencies of pyproject.toml were installed: every other import fails as a missing package does."""
 
+import functools
 import subprocess
 import sys
 import tomllib
@@ -21,6 +22,7 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
+@functools.cache
 def base_distributions() -> set[str]:
     """Return the names of the distributions that an installation without extras brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -35,6 +37,7 @@ def base_distributions() -> set[str]:
     return found
 
 
+@functools.cache
 def blocked_modules() -> set[str]:
     """Return the importable names that only other distributions bring."""
     base = base_distributions() | {"pose-fusion", "pip", "setuptools"}

@@ -6,10 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
-# Tests run side by side, and threads that wait for each other take many times as long.
+# Tests run side by side, and threads that wait for each other take many times as long; ONNX Runtime's wait busily. So every worker
+# of as many as there are cores, with the processes that it starts, has a core of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    if int(os.environ["PYTEST_XDIST_WORKER_COUNT"]) >= len(cores):
+        os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
 import pytest
 
@@ -27,10 +33,29 @@ REAL = ROOT.parent / "shared" / "real"
 LONGEST = ("test_end_to_end.py", "test_real.py")
 """Files with the longest tests."""
 
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where there is one."""
+
+
+def pytest_configure():
+    """Let tests write to memory, where it has room: they make some fifty thousand files, and many are flushed to the disk. Some are run."""
+    given, there = "PYTEST_DEBUG_TEMPROOT" in os.environ, MEMORY.is_dir()
+    if there and not given and shutil.disk_usage(MEMORY).free > 4e9 and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
 
 def pytest_collection_modifyitems(items):
     """Run the longest tests first, so that at the end no core waits for another."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_is_given_back(request, tmp_path_factory):
+    """Remove what the tests have left in memory, unless one has failed."""
+    yield
+    place = tmp_path_factory.getbasetemp()
+    if MEMORY in place.parents and not request.session.testsfailed:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,20 @@ import pytest
 import yaml
 
 from tests.fixtures import make_project, params
+from tests.forks import Forks
 from tests.test_end_to_end import copy_of_the_project, run
 
 TINY = {"steps": 3, "batch": 8}
+USED = (
+    "cli",
+    "stages.prepare",
+    "stages.teach.run",
+    "stages.distill.run",
+    "stages.evaluate.run",
+    "dvclive",
+    "onnxruntime",
+)
+"""What the commands import."""
 
 
 def values(elsewhere: Path) -> dict[str, Any]:
@@ -40,7 +52,7 @@ def values(elsewhere: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """A project after `dvc repro evaluate`, and the folder of its data, with much besides that concerns nobody."""
     here, elsewhere = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("elsewhere")
     make_project(elsewhere, 10, 2)
@@ -52,8 +64,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     copy_of_the_project(here)
     (here / "results/data").mkdir(parents=True)
     (here / "params.yaml").write_text(yaml.safe_dump(values(elsewhere)))
-    repro(here, "evaluate")
-    return here, elsewhere
+    with Forks(*USED, code=here) as forks:
+        (here / "bin/pipeline").write_text(forks.script("cli"))
+        repro(here, "evaluate")
+        yield here, elsewhere
 
 
 def repro(here: Path, stage: str) -> str:

@@ -18,10 +18,18 @@ HEATMAPS = [LAYOUT.shard_files(b)[0] for b in range(3)]
 SCORES = [LAYOUT.shard_files(b)[2] for b in range(3)]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished store."""
+    place = tmp_path_factory.mktemp("whole") / "a.zarr"
+    write(place)
+    return place
+
+
 @pytest.fixture
-def path(tmp_path):
-    write(tmp_path / "a.zarr")
-    return tmp_path / "a.zarr"
+def path(whole, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(whole, tmp_path / "a.zarr")
 
 
 def flip(path):

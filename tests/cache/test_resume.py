@@ -13,10 +13,12 @@ from tests.cache.stores import IDS, LAYOUT, content, fingerprint, write
 from tests.fixtures import flip_bit, tree
 
 
-@pytest.fixture
-def undisturbed(tmp_path):
-    write(tmp_path / "undisturbed.zarr")
-    return tree(tmp_path / "undisturbed.zarr")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The files of a store that was written in one go."""
+    place = tmp_path_factory.mktemp("undisturbed") / "a.zarr"
+    write(place)
+    return tree(place)
 
 
 @pytest.mark.parametrize("written", [[], [0], [0, 1], [0, 1, 2], [1]])

@@ -26,11 +26,12 @@ def store(tmp_path):
     return open_targets(tmp_path / "a.zarr", AGAIN, IDS)
 
 
-@pytest.fixture(params=[LAYOUT, SEPARATE], ids=["maps", "bins"])
-def either(request, tmp_path):
-    """A layout, and a store of it."""
-    write(tmp_path / "either.zarr", layout=request.param)
-    return request.param, open_targets(tmp_path / "either.zarr", AGAIN, IDS)
+@pytest.fixture(scope="module", params=[LAYOUT, SEPARATE], ids=["maps", "bins"])
+def either(request, tmp_path_factory):
+    """A layout, and a store of it that nobody changes."""
+    place = tmp_path_factory.mktemp("either") / "either.zarr"
+    write(place, layout=request.param)
+    return request.param, open_targets(place, AGAIN, IDS)
 
 
 def arrays(block: TargetBlock) -> dict[str, np.ndarray]:

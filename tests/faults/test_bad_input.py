@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +18,33 @@ ROWS = [row for rows in SECTIONS.values() for row in rows]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project that every row damages a copy of."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, str]]:
+    """The project, a copy of it that every row damages, and the digests of its files."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         make(place)
         student(place)
-    return place
+    return place, shutil.copytree(place, tmp_path_factory.mktemp("damaged") / "project"), tree(place)
 
 
 @pytest.fixture
-def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy, the current folder."""
-    place = shutil.copytree(whole, tmp_path / "project")
+def project(whole: tuple[Path, Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The copy, the current folder; afterwards it is as it was."""
+    source, place, files = whole
     monkeypatch.chdir(place)
-    return place
+    yield place
+    found = tree(place)
+    for path in sorted(place.rglob("*"), reverse=True):
+        name = path.relative_to(place)
+        if path.is_symlink() or (path.is_file() and name.as_posix() not in files):
+            path.unlink()
+        elif path.is_dir() and not (source / name).is_dir():
+            path.rmdir()
+    for name, digest in files.items():
+        if found.get(name) != digest or not (place / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, place / name)
 
 
 def run(command: str, monkeypatch: pytest.MonkeyPatch) -> object:

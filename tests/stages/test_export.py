@@ -288,10 +288,17 @@ def test_scores_of_other_weights_are_not(metrics, document, seconds_after, note)
     assert note in text and "`pipeline evaluate`" in text
 
 
-def test_a_student_in_any_folder_is_exported_under_its_place(messages):
+@pytest.fixture
+def exported_before(messages, monkeypatch):
+    """An exported file, which is given out again instead of exporting for seconds."""
+    content = Path("data/exported/unified.onnx").read_bytes()
+    monkeypatch.setattr(export, "export_onnx", lambda network, spec, path, *rest: path.write_bytes(content) * 0.0)
+
+
+def test_a_student_in_any_folder_is_exported_under_its_place(exported_before):
     """An arm of the comparison: its scores are not those of the student of params.yaml."""
     arm = Path("data/experiment/students/offline-4/1")
-    shutil.copytree(FOLDER, arm)
+    shutil.copytree(FOLDER, arm)  # the same weights
     lines: list[str] = []
     export.run(project_of(PARAMS), str(arm), log=lines.append)
     assert lines[0].startswith("data/exported/offline-4-1.onnx: 18 keypoints")
@@ -322,10 +329,7 @@ def fails(*_):
 
 @pytest.mark.parametrize("cause", ["the card cannot be made", "the card is a folder"])
 @pytest.mark.parametrize("before", [True, False], ids=["over an older pair", "for the first time"])
-def test_file_and_card_are_both_new_or_both_as_they_were(messages, tmp_path, monkeypatch, cause, before):
-    """`messages`: an exported file, which is given out again instead of exporting for seconds."""
-    content = Path("data/exported/unified.onnx").read_bytes()
-    monkeypatch.setattr(export, "export_onnx", lambda network, spec, path, *rest: path.write_bytes(content) * 0.0)
+def test_file_and_card_are_both_new_or_both_as_they_were(exported_before, tmp_path, monkeypatch, cause, before):
     file, card_file = tmp_path / "out/student.onnx", tmp_path / "out/student.md"
     file.parent.mkdir()
     if before:

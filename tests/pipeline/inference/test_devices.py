@@ -79,6 +79,7 @@ def missing(wanted: str, named: str | None = None) -> dict[str, str]:
 def test_on_the_cpu(monkeypatch, threads, note):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(providers, "no_cuda", lambda: pytest.fail("nobody asked for CUDA"))
+    monkeypatch.setattr(providers, "cores", os.cpu_count)
     opened = open_session(convolution_model(), "cpu", threads)
     assert (opened.provider, opened.note) == (CPU, note)
     assert opened.session.get_session_options().intra_op_num_threads == threads

@@ -250,7 +250,7 @@ def make_odd_folder(place: Path, image: np.ndarray) -> None:
         "alpha.png": np.dstack([image, grey]),
         "deep.png": image.astype(np.uint16) * 257,
         "same.png": image,
-        "room.png": np.full((40, 50, 3), 90, np.uint8),
+        "room.png": np.zeros((40, 50, 3), np.uint8),
     }.items():
         assert cv2.imwrite(str(place / name), values)
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 2, 2, 8, 4, 0, 0, 0)  # 2 x 2, grey with alpha
@@ -295,7 +295,7 @@ def test_everything_that_a_folder_may_hold(folder: Path, capfd: pytest.CaptureFi
     for image in document["images"]:
         there = cv2.imdecode(np.fromfile(Path("out") / image["drawn"], np.uint8), cv2.IMREAD_COLOR)
         assert there.shape[:2] == (image["height"], image["width"])
-    assert np.array_equal(cv2.imread("out/room.jpg"), np.full((40, 50, 3), 90))
+    assert np.array_equal(cv2.imread("out/room.jpg"), np.zeros((40, 50, 3)))
     assert logged[-1].startswith("12 people in 12 images: ")
 
 

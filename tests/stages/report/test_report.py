@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from tests.stages.report.report_project import (
     shifted,
 )
 
-PAGE = report.REPORT_FOLDER / "report.html"
+PAGE, FIGURES = report.REPORT_FOLDER / "report.html", report.FIGURES_FOLDER
 LINKS = {"https://arxiv.org/abs/2405.20084"}
 
 
@@ -88,18 +88,42 @@ def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return place
 
 
+@dataclass(frozen=True)
+class Report:
+    """A page with the messages, and the files of its figures."""
+
+    text: str
+    lines: list[str]
+    figures: dict[str, bytes]
+
+
+def drawn() -> Report:
+    """The report of the project in the current folder, with its figures drawn."""
+    text, lines = page()
+    return Report(text, lines, {path.name: path.read_bytes() for path in FIGURES.iterdir()})
+
+
 @pytest.fixture(scope="module")
-def text(made: Path) -> str:
-    """The page of the complete project."""
+def complete(made: Path) -> Report:
+    """The report of the complete project, where a figure of an earlier report lay."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        return page()[0]
+        FIGURES.mkdir(parents=True)
+        (FIGURES / "old.pdf").write_bytes(b"")
+        return drawn()
+
+
+@pytest.fixture
+def text(complete: Report) -> str:
+    """Its page."""
+    return complete.text
 
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not drawn, which takes most of a page's time."""
     monkeypatch.setattr(plots, "_svg", lambda figure, name: "<svg></svg>")
+    monkeypatch.setattr(plots, "_pdf", lambda figure: b"%PDF-")
 
 
 def page(**changes: Any) -> tuple[str, list[str]]:
@@ -109,13 +133,14 @@ def page(**changes: Any) -> tuple[str, list[str]]:
     return PAGE.read_text(encoding="utf-8"), lines
 
 
-def test_a_complete_project_gives_a_complete_page_and_the_same_again(project: Path) -> None:
-    text, lines = page()
-    assert lines == [
+def test_a_complete_project_gives_a_complete_page_and_the_same_again(complete: Report, project: Path) -> None:
+    """Again is in a copy: the folder's own path is in nothing."""
+    text = complete.text
+    assert complete.lines == [
         f"{PAGE}: {len(text.encode()) / 1e6:.1f} MB, opens in any browser; its figures as SVG and PDF: data/report/figures/"
     ]
     assert 'class="missing"' not in text
-    assert page()[0] == text
+    assert drawn() == complete
     found = Elements(text)
     captions = [
         attributes["aria-label"] for tag, attributes in found.tags if tag == "figure" and attributes.get("role")
@@ -228,38 +253,44 @@ def test_poses_lie_where_they_are_predicted(project: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
-    ("absent", "message"),
+    "absent",
     [
-        (
-            "data/students/one/curve.csv",
-            "data/students/one/curve.csv: no curve to show: run `pipeline distill --student one`",
-        ),
-        ("data/students/one/student.json", "data/students/one/student.json: no such student: run `pipeline distill"),
-        (
-            "data/targets",
-            "data/targets/tiny/coco-train.zarr: no such target store: run `pipeline teach --teacher tiny`",
-        ),
-        (
-            "data/poses/other.parquet",
-            "data/poses/other.parquet: expected poses, found no file: run `pipeline evaluate`",
-        ),
-        ("data/pck.csv", "data/pck.csv: no curves to show: run `pipeline evaluate`"),
-        ("pictures", "pictures/00.jpg"),
-        ("data/people/coco/test-people.parquet", "data/people/coco/test-people.parquet: expected a people table"),
-        ("tiny.onnx", None),
+        {
+            "data/students/one/curve.csv": (
+                "data/students/one/curve.csv: no curve to show: run `pipeline distill --student one`"
+            ),
+            "data/targets": (
+                "data/targets/tiny/coco-train.zarr: no such target store: run `pipeline teach --teacher tiny`"
+            ),
+            "data/poses/other.parquet": (
+                "data/poses/other.parquet: expected poses, found no file: run `pipeline evaluate`"
+            ),
+            "data/pck.csv": "data/pck.csv: no curves to show: run `pipeline evaluate`",
+            "tiny.onnx": None,
+        },
+        {
+            "data/students/one/student.json": "data/students/one/student.json: no such student: run `pipeline distill",
+            "pictures": "pictures/00.jpg",
+        },
+        {"data/people/coco/test-people.parquet": "data/people/coco/test-people.parquet: expected a people table"},
     ],
+    ids=["made", "given", "table"],
 )
-def test_what_is_missing_is_a_line(project: Path, absent: str, message: str | None) -> None:
-    path = project / absent
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+def test_what_is_missing_is_a_line(project: Path, absent: dict[str, str | None]) -> None:
+    """Several things at once, none of which hides another."""
+    for name in absent:
+        path = project / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     text, lines = page()
+    found = Elements(text)
     assert "50.0 ± 2.0" in text
-    if message:
-        assert any(line.startswith(message) for line in lines)
-        shown = [line for line in Elements(text).texts if line.startswith(message)]
-        assert shown and all("\n" not in line for line in lines)
-    else:
-        assert "missing" in Elements(text).row("tiny")
+    assert all("\n" not in line for line in lines)
+    for name, message in absent.items():
+        if message:
+            assert any(line.startswith(message) for line in lines)
+            assert any(line.startswith(message) for line in found.texts)
+        else:
+            assert "missing" in found.row(name.removesuffix(".onnx"))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -270,7 +301,7 @@ def test_what_is_damaged_is_a_line(project: Path, content: bytes) -> None:
     files = ["data/students/one/curve.csv", "data/students/one/student.json", "data/pck.csv"]
     for file in files:
         Path(file).write_bytes(content)
-    lines = page()[1]
+    lines = page(report={"people": 0, "target_examples": 0})[1]
     assert [file for file in files if any(line.startswith(file) for line in lines)] == files
 
 
@@ -285,6 +316,7 @@ def test_poses_of_other_people_are_a_line(project: Path) -> None:
     assert 'data-set="other"' in text and 'data-set="coco"' not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_file_of_scores_without_intervals_and_keypoints(project: Path) -> None:
     plain = {model: {key: each[key] for key in ("coco", "other", "average")} for model, each in metrics().items()}
     report.METRICS_FILE.write_text(json.dumps(plain))
@@ -293,7 +325,9 @@ def test_a_file_of_scores_without_intervals_and_keypoints(project: Path) -> None
     assert "results/metrics.json: no numbers per keypoint of coco: run `pipeline evaluate`" in lines
 
 
-def test_scores_that_are_undefined_are_empty_cells(project: Path) -> None:
+def test_scores_that_are_undefined_are_empty_cells(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their plots are drawn, once."""
+    monkeypatch.setattr(plots, "_pdf", lambda figure: b"%PDF-")
     document = metrics()
     document["one"]["average"] = document["one"]["coco"]["AP"] = None
     document["one"]["keypoints"]["coco"]["PCK@0.1"] = [None] * 17
@@ -398,18 +432,10 @@ def test_models_of_the_page_are_those_that_are_scored(project: Path) -> None:
     assert "<b>teacher tiny</b>" not in text and "<b>one</b>" in text
 
 
-def test_the_plots_lie_beside_the_page_as_svg_and_pdf(project: Path) -> None:
-    old = Path("data/report/figures/old.pdf")
-    old.parent.mkdir(parents=True, exist_ok=True)
-    old.write_bytes(b"")
-    text, _ = page()
-    names = {"training", "pck", "keypoints-coco", "keypoints-other"}
-    files = {path.name: path.read_bytes() for path in old.parent.iterdir()}
+def test_the_plots_lie_beside_the_page_as_svg_and_pdf(made: Path, complete: Report) -> None:
+    names, files = {"training", "pck", "keypoints-coco", "keypoints-other"}, complete.figures
     assert files.keys() == {f"{name}.{end}" for name in names for end in ("svg", "pdf")}
     for name in names:
-        assert files[f"{name}.svg"].decode() in text and ElementTree.fromstring(files[f"{name}.svg"]).tag.endswith(
-            "svg"
-        )
-        assert files[f"{name}.pdf"].startswith(b"%PDF-") and b"/tmp" not in files[f"{name}.pdf"]
-    page()
-    assert {path.name: path.read_bytes() for path in old.parent.iterdir()} == files
+        svg, pdf = files[f"{name}.svg"], files[f"{name}.pdf"]
+        assert svg.decode() in complete.text and ElementTree.fromstring(svg).tag.endswith("svg")
+        assert pdf.startswith(b"%PDF-") and str(made).encode() not in pdf
