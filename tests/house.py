@@ -12,7 +12,7 @@ FLOORS = (
     ("pipeline/datasets", "pipeline/export", "pipeline/report", "pipeline/targets"),
     ("cache", "pipeline/inference", "pipeline/labelling", "pipeline/metrics", "pipeline/training"),
     ("pipeline/detection", "pipeline/teachers"),
-    ("stages/project", "stages/fetch", "stages/sample.py"),
+    ("stages/project", "stages/fetch", "stages/repro", "stages/sample.py"),
     ("stages/students", "stages/link.py", "stages/prepare.py", "stages/teacher_import.py", "stages/teacher_spec.py"),
     ("stages/stores", "stages/evaluate", "stages/training", "stages/predict"),
     (

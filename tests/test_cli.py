@@ -25,6 +25,7 @@ COMMANDS = [
         "crops",
         "teach",
         "fit",
+        "repro",
         "calibrate",
         "distill",
         "evaluate",

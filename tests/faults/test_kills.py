@@ -145,6 +145,8 @@ WRITERS = {
     "stages/training/checkpoints.py": "aside",
     "stages/fetch/download.py": "aside, and goes on there",
     "stages/predict/drawing.py": "in a folder that is renamed",
+    "stages/repro/run.py": "a line at the end of a history that is only read for the time left",
+    "stages/repro/running.py": "what a stage prints, which nothing else reads",
     "stages/sample.py": "in a folder that is renamed",
 }
 """Modules that write a file by themselves, and where; all others have `write_atomically` do it."""

@@ -13,6 +13,8 @@ from pipeline.common.errors import UserError
 from stages.repro import run as repro
 from stages.repro.graph import seconds_behind
 
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of a package of DVC's
+
 STAGES = """
 stages:
   first:
