@@ -24,11 +24,10 @@ ON_THE_CPU = (
     ("cluster", "--device", "cpu"),
     ("scale",),
     ("evaluation",),
-    ("neighbours",),
+    ("neighbours", "--seconds", "5", "--rounds", "2"),
 )
 ON_A_GPU = (
-    ("teacher_bound", "--device", "cuda", "--draw", "1000"),
-    ("student_step", "--device", "cuda", "--batch", "256", "--workers", "8"),
+    ("gpu", "--device", "cuda"),
     ("cluster", "--device", "cuda", "--draw", "1000"),
 )
 GPU_FOLDER = "gpu"

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -35,6 +35,10 @@ def run(targets: Sequence[str] = (), jobs: int | None = None, log: Callable[[str
     After a failure no other stage is started; those that run are awaited. UserError then, with the end of the stage's output.
     """
     needs, expected = stages_of(targets)
+    if not needs:
+        raise UserError(
+            "dvc.yaml: expected stages to run, found none: run this in the folder of a project that has them"
+        )
     OUTPUTS.mkdir(parents=True, exist_ok=True)
     expected |= {name: seconds for name, seconds in history(HISTORY).items() if name in needs}
     behind = seconds_behind(needs, expected)
@@ -59,25 +63,20 @@ def run(targets: Sequence[str] = (), jobs: int | None = None, log: Callable[[str
             for name in [name for name, stage in running.items() if stage.has_ended]:
                 stage = running.pop(name)
                 failed += [stage] if stage.outcome == "failed" else []
-                _record(name, stage)
+                _record(stage)
                 shown.clear()
                 note = "" if stage.outcome == "done" else f", {stage.outcome}"
                 ended = len(needs) - len(waiting) - len(running)
                 log(f"{_clock()}  {ended:2} of {len(needs)}  {name}: {duration(stage.seconds)}{note}")
-            left = {name: expected[name] for name in waiting}
-            left |= {name: stage.seconds_left(expected[name]) for name, stage in running.items()}
-            longest = max((seconds + behind[name] for name, seconds in left.items()), default=0.0)
-            states = "; ".join(f"{name}: {stage.state}" for name, stage in running.items())
-            line = f"{states}; about {duration(max(longest, sum(left.values()) / jobs))} left in all"
+            line = _line(waiting, running, expected, behind, jobs)
             shown.set_description_str(line)
             if not terminal and running and time.monotonic() - said > LINE_SECONDS:
                 log(f"{_clock()}  {line}")
                 said = time.monotonic()
     for stage in failed:
-        log("\n".join(stage.text.splitlines()[-TAIL:]))
-        raise UserError(
-            f"a stage failed, see above and {stage.output}: once that is mended, the same command goes on from there"
-        )
+        log("\n".join([f"{stage.output}:", *stage.text.splitlines()[-TAIL:]]))
+    if failed:
+        raise UserError(f"{failed[0].name} failed, see above: once that is mended, the same command goes on from there")
     log(f"{len(needs)} stages in {duration(time.monotonic() - begin)}; each stage's output: {OUTPUTS}")
 
 
@@ -100,9 +99,24 @@ def _stopped_with_this_process(running: Mapping[str, RunningStage]) -> Iterator[
             signal.signal(number, handler)
 
 
-def _record(name: str, stage: RunningStage) -> None:
+def _line(
+    waiting: Collection[str],
+    running: Mapping[str, RunningStage],
+    expected: Mapping[str, float],
+    behind: Mapping[str, float],
+    jobs: int,
+) -> str:
+    """Return what the running stages do and how long all will take: as long as the longest chain, or all shared among the jobs."""
+    left = {name: expected[name] for name in waiting}
+    left |= {name: stage.seconds_left(expected[name]) for name, stage in running.items()}
+    longest = max((seconds + behind[name] for name, seconds in left.items()), default=0.0)
+    states = "".join(f"{name}: {stage.state}; " for name, stage in running.items())
+    return f"{states}about {duration(max(longest, sum(left.values()) / jobs))} left in all"
+
+
+def _record(stage: RunningStage) -> None:
     with HISTORY.open("a", encoding="utf-8") as lines:
-        lines.write(f"{time.strftime('%Y-%m-%d')} {_clock()} {name} {stage.seconds:.0f} s {stage.outcome}\n")
+        lines.write(f"{time.strftime('%Y-%m-%d')} {_clock()} {stage.name} {stage.seconds:.0f} s {stage.outcome}\n")
 
 
 def _clock() -> str:

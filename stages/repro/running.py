@@ -22,6 +22,7 @@ class RunningStage:
 
     def __init__(self, name: str, folder: Path, threads: int) -> None:
         """Start the stage with that many threads, unless the environment says how many; `folder` is that of its output."""
+        self.name = name
         self.output = folder / f"{name.replace('/', '-')}.txt"
         self._started = time.monotonic()
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ}

@@ -66,15 +66,40 @@ def test_independent_stages_run_side_by_side_and_unchanged_ones_do_not(folder):
 def test_after_a_failure_nothing_else_is_started(folder):
     Path("dvc.yaml").write_text(STAGES.replace("touch ${item}-started;", "echo the reason is this; exit 3;"))
     lines: list[str] = []
-    with pytest.raises(UserError, match=r"a stage failed, see above and data/logs/first@a.txt"):
+    with pytest.raises(UserError, match=r"^first@a failed, see above"):
         repro.run(["first@a", "last"], log=lines.append)
-    assert "the reason is this" in lines[-1]
+    assert lines[-1].startswith("data/logs/first@a.txt:\n") and "the reason is this" in lines[-1]
     assert not Path("data/logs/last.txt").exists()
 
 
-def test_an_unknown_stage_is_named(folder):
-    with pytest.raises(UserError, match="nothing"):
-        repro.run(["nothing"])
+def test_targets_are_a_group_of_stages_or_of_another_file(folder):
+    Path("more").mkdir()
+    Path("more/dvc.yaml").write_text("stages:\n  far: {cmd: echo 1 > near.txt, wdir: ..}\n")
+    repro.run(["first", "more/dvc.yaml:far"], log=lambda line: None)
+    assert Path("a.txt").exists() and Path("near.txt").exists() and not Path("last.txt").exists()
+    assert Path("data/logs/more-dvc.yaml:far.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("stages", "targets", "message"),
+    [
+        (STAGES, ["nothing"], "nothing"),
+        ("stages: {}", [], r"^dvc\.yaml: expected stages to run, found none"),
+        ("stages: [", [], r"dvc\.yaml"),
+        ("stages:\n  one: {cmd: 'echo ${absent}'}", [], "absent"),
+    ],
+    ids=["unknown", "none", "unreadable", "unresolved"],
+)
+def test_what_cannot_be_run_is_named(folder, stages, targets, message):
+    Path("dvc.yaml").write_text(stages)
+    with pytest.raises(UserError, match=message):
+        repro.run(targets)
+
+
+def test_a_folder_without_dvc_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="not inside of a DVC repository"):
+        repro.run()
 
 
 def test_a_signal_reaches_the_command_and_is_waited_for(folder):

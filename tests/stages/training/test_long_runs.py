@@ -19,6 +19,7 @@ from pipeline.common.locks import exclusive
 from pipeline.training.trainer import Trainer
 from stages.distill import run as distill
 from stages.project.project import project_of
+from stages.students import training_settings
 from stages.students.training_settings import TrainingSettings
 from stages.teach import run as teach
 from tests.closure import ROOT
@@ -203,6 +204,19 @@ def test_a_compiled_network_learns_the_same_and_keeps_its_names(taught):
     assert load_file(STUDENT / "student.safetensors").keys() == plain.keys()
     again = (STUDENT / "curve.csv").read_text().splitlines()
     assert [float(v) for v in again[1].split(",")] == pytest.approx([float(v) for v in curve[1].split(",")], rel=1e-4)
+
+
+def test_the_threads_that_compute(taught):
+    before = torch.get_num_threads()
+    assert run(parameters(steps=2, threads=2))[0] == "training student-both on cpu with 2 threads, float32"
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (8, 4)])
+def test_by_default_half_of_the_cores_compute(monkeypatch, cores, threads):
+    monkeypatch.setattr(training_settings, "cores", lambda: cores)
+    assert TrainingSettings().computing_threads == threads
+    assert TrainingSettings(threads=3).computing_threads == 3
 
 
 def test_lengths_in_steps_and_in_epochs():
