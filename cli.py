@@ -773,7 +773,8 @@ def main() -> None:
     from pipeline.common.extras import missing_package
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
+        # A terminal that cannot show a character shows a question mark; a log file has each line at once.
+        sys.stdout.reconfigure(errors="replace", line_buffering=True)
     try:
         try:
             app()

@@ -94,7 +94,7 @@ def _training(inputs: TrainingInputs) -> Callable[[int, float], float]:
 
 
 def _teach(params: dict[str, Any]) -> float:
-    """Return the crops a second of stage one, from the moment its session is open."""
+    """Return one over the seconds of stage one over all people, from the moment its session is open."""
     shutil.rmtree("data/targets", ignore_errors=True)
     lines: list[float] = []
     teach.run(project_of(params), TEACHERS[1], "cpu", check=False, log=lambda line: lines.append(time.perf_counter()))

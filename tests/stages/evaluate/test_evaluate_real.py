@@ -133,7 +133,7 @@ def detected_scores(params: dict[str, Any], poses: Poses) -> dict[str, float]:
     dataset, truth = project_of(params).datasets["coco"], load_people("coco", "test")
     detected = inference.detected_people(dataset, truth, print)
     assert detected is not None and len(detected.people) == 286 and len(detected.image_id) == 46
-    assert 100 < len(poses) < 286
+    assert 200 < len(poses) < 286
     scores = detection_scores(truth, poses, detected.people.image_id, detected.image_id, 0, [0])
     return {name: score.value for name, score in scores.items()}
 
