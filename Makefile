@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # glibc keeps the memory of large arrays: without it a tenth of a training's time goes into asking for the same memory again.
 export GLIBC_TUNABLES ?= glibc.malloc.mmap_threshold=2000000000:glibc.malloc.trim_threshold=4000000000
 
-.PHONY: repro test bench experiment real real-arm real-files faults lock clean
+.PHONY: repro test bench experiment comparison real real-arm real-files faults lock clean
 
 repro: .venv/installed
 	@test -e .git || dvc config --local core.no_scm true
@@ -30,7 +30,8 @@ faults: .venv/installed
 	python -m endurance.kills
 	python -m endurance.soak
 
-experiment: repro
+experiment: repro comparison
+comparison:
 	pipeline experiment list | sed 's|^|experiments/dvc.yaml:train@|' | xargs -r pipeline repro
 	dvc repro --single-item experiments/dvc.yaml:score
 	dvc repro --single-item experiments/dvc.yaml:table
@@ -45,11 +46,11 @@ SEED ?= 0
 VIEWS ?= 4
 OTHER_LINES := grep -v '^  views:'
 real: real-files .venv/installed $(IMAGENET)
-	$(MAKE) experiment
-	mkdir -p results/real && cp -r results/experiment/. results/real
+	pipeline repro prepare crops teach
+	$(MAKE) comparison
 real-arm: real-files .venv/installed $(IMAGENET)
 	sed 's/^  views: [0-9]*/  views: $(VIEWS)/' params/real.yaml > params.yaml
-	dvc repro --quiet prepare crops teach@coco teach@mpii
+	pipeline repro prepare crops teach
 	pipeline experiment run $(ARM) --seed $(SEED)
 	pipeline export --student data/experiment/students/$(ARM)/$(SEED)
 real-files:

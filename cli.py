@@ -741,7 +741,7 @@ def experiment_score(
     seed: SeedOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Score the trained arms into results/experiment/scores. Trains nothing."""
+    """Score the trained arms and the teachers into results/experiment, in a folder for each profile. Trains nothing."""
     from stages.experiment import score
 
     score.run(_project(), arm, seed, device)
@@ -761,7 +761,7 @@ def experiment_run(
 
 @experiment.command("table")
 def experiment_table() -> None:
-    """Write all runs as tables (Markdown, CSV) and plots to results/experiment, with mean and spread over the seeds."""
+    """Write all runs as tables (Markdown, CSV) and plots beside their scores, with mean and spread over the seeds."""
     from stages.experiment import table
 
     table.run(_project())

@@ -45,14 +45,21 @@ def models_of(
             log(f"student {name} is not trained yet and left out: run `pipeline distill --student {name}`")
             continue
         models.append(student_in_folder(STUDENTS / name, device, flip))
+    models += teachers_of(project, device, log, flip)
+    if not models:
+        raise UserError("nothing to evaluate: run `pipeline distill` first")
+    return models
+
+
+def teachers_of(project: Project, device: Device, log: Callable[[str], None], flip: bool = False) -> list[Model]:
+    """Open the teachers whose files exist."""
+    models = []
     for name in project.teacher_names:
         teacher = project.teacher(name)
         if not teacher.onnx.is_file():
             log(f"teacher {name}: {teacher.onnx} does not exist and is left out")
             continue
         models.append(_teacher(teacher, device, flip))
-    if not models:
-        raise UserError("nothing to evaluate: run `pipeline distill` first")
     return models
 
 

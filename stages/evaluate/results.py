@@ -23,8 +23,8 @@ class EvaluateSettings:
     resamples: Annotated[int, Ge(0), Le(100_000)] = 1000
     """Number of bootstrap resamples that the intervals are computed from; 0 leaves the intervals out."""
     name: str | None = None
-    """Heading of the numbers in summary.json: `dvc metrics diff` compares those under the same heading alone, so that people of another
-    profile are nobody's baseline. Without one they have none."""
+    """Name of the profile: heading of the numbers in summary.json, and folder of the comparison in results/experiment. `dvc metrics diff`
+    compares numbers under the same heading alone, so that people of another profile are nobody's baseline. Without one they have none."""
 
 
 Results = Mapping[str, Mapping[str, ModelScores]]

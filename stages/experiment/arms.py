@@ -1,6 +1,5 @@
-"""The comparison that experiments/arms.yaml describes: its arms, its seeds, and the files of each run."""
+"""The comparison that experiments/arms.yaml describes: its arms, its seeds, and the folder of each run."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,6 @@ from stages.project.yaml_files import read_yaml
 
 ARMS = Path("experiments/arms.yaml")
 RUNS = Path("data/experiment")
-RESULTS = Path("results/experiment")
-"""Folder of the scores, tables and plots. Scores are small: they are kept, so that arms can be trained one by one."""
-STAGE_ONE = RESULTS / "scores/stage-one.json"
-"""The cost of stage one by teacher and dataset."""
 KEYS = ("seeds", "other_seeds", "headline", "conditions", "ablations", "arms")
 """The keys of arms.yaml."""
 
@@ -71,20 +66,6 @@ class Experiment:
         return self.arms[name]
 
 
-@dataclass(frozen=True)
-class StageOneCost:
-    """The cost of one teacher over one dataset's training people, per view."""
-
-    teacher: str
-    dataset: str
-    crops: int
-    """Number of crops that the teacher is run on."""
-    cpu_seconds: float
-    """CPU time of reading the images and running the teacher."""
-    megabytes: float
-    """Size of the store's share."""
-
-
 def load_experiment(path: Path = ARMS) -> Experiment:
     """Read arms.yaml; UserError where it is missing or invalid."""
     if not path.is_file():
@@ -110,24 +91,6 @@ def load_experiment(path: Path = ARMS) -> Experiment:
 def run_folder(arm: str, seed: int) -> Path:
     """Return the folder of an arm's student, its curve and its cost."""
     return RUNS / "students" / arm / str(seed)
-
-
-def scores_path(arm: str) -> Path:
-    """Return the file of an arm's scores with all seeds."""
-    return RESULTS / "scores" / f"{arm}.json"
-
-
-def read_runs(arm: str) -> list[dict[str, Any]]:
-    """Read the scored runs of an arm, a mapping for each seed; none where it is not scored yet."""
-    path = scores_path(arm)
-    if not path.is_file():
-        return []
-    try:
-        return list(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: expected the scores of {arm}, found {error}: run `pipeline experiment score {arm}`"
-        ) from error
 
 
 def _seeds(values: Any, path: Path) -> tuple[int, ...]:

@@ -1,12 +1,22 @@
 """The cost of stage one of an arm, from what was measured: crops that teachers were run on, CPU seconds, its share of the stores."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.common.errors import UserError
-from stages.experiment.arms import STAGE_ONE, StageOneCost
 from stages.project.students import StudentConfig
+
+
+@dataclass(frozen=True)
+class StageOneCost:
+    """The cost of one teacher over one dataset's training people, per view."""
+
+    teacher: str
+    dataset: str
+    crops: int
+    """Number of crops that the teacher is run on."""
+    cpu_seconds: float
+    """CPU time of reading the images and running the teacher."""
+    megabytes: float
+    """Size of the store's share."""
 
 
 @dataclass(frozen=True)
@@ -16,16 +26,6 @@ class StoreCost:
     crops: int
     cpu_seconds: float
     megabytes: float
-
-
-def read_stage_one_costs(path: Path = STAGE_ONE) -> list[StageOneCost]:
-    """Read what `experiment score` measured; UserError where the file is missing or invalid."""
-    try:
-        return [StageOneCost(**entry) for entry in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}: expected the costs of stage one, found none: run `pipeline experiment score`"
-        ) from error
 
 
 def store_cost(arm: StudentConfig, costs: list[StageOneCost], views: int) -> StoreCost:

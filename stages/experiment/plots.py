@@ -26,6 +26,29 @@ class Point:
     """Its average accuracy by seed."""
 
 
+def arms_plot(
+    arms: Mapping[str, Mapping[str, Sequence[float]]], teachers: Mapping[str, Mapping[str, float]], path: Path
+) -> None:
+    """Plot the scores of each arm by seed as dots with their mean as a line, and the teachers' as squares; a panel for each score."""
+    names = [*arms, *teachers]
+    columns = list(next(iter(arms.values())))
+    with rc_context(PLOT_STYLE):
+        figure = Figure(figsize=(8, 0.8 + 0.3 * len(names)), layout="constrained")
+        for panel, column in zip(figure.subplots(1, len(columns), sharey=True, squeeze=False)[0], columns, strict=True):
+            for row, (name, scores) in enumerate(arms.items()):
+                color = COLORS[names.index(name) % len(COLORS)]
+                panel.plot(scores[column], [row] * len(scores[column]), "o", color=color, markersize=4, alpha=0.6)
+                panel.plot(float(np.mean(scores[column])), row, "|", color=color, markersize=14, markeredgewidth=2)
+            for row, of_teacher in enumerate(teachers.values(), start=len(arms)):
+                panel.plot(of_teacher[column], row, "s", color=GREY, markersize=5)
+            panel.set_title(column)
+            panel.margins(x=0.1)
+        panel.set_yticks(range(len(names)), names)
+        panel.invert_yaxis()
+        figure.supxlabel("test people; dots: seeds, lines: means", fontsize=9)
+        _write(figure, path)
+
+
 def passes_plot(points: Sequence[Point], path: Path) -> None:
     """Plot average accuracy over teacher forward passes: arms with teachers as points with error bars, arms without as lines."""
     with rc_context(PLOT_STYLE):

@@ -1,7 +1,8 @@
-"""Scores the trained arms of the comparison, and measures the cost of stage one. The tables are made by stages.experiment.table."""
+"""Scores trained students and teachers of the comparison, and measures the cost of stage one. The tables are stages.experiment.table's."""
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,12 @@ from pipeline.metrics.model_scores import ModelScores
 from pipeline.people.people import People
 from pipeline.pose.options import Device
 from stages.evaluate.inference import poses_in_boxes
-from stages.evaluate.models import Model, student_in_folder
+from stages.evaluate.models import Model, student_in_folder, teachers_of
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.results import EvaluateSettings, average_score
 from stages.evaluate.run import score_part
-from stages.experiment.arms import (
-    STAGE_ONE,
-    Experiment,
-    load_experiment,
-    read_runs,
-    run_folder,
-    scores_path,
-)
+from stages.experiment.arms import Experiment, load_experiment, run_folder
+from stages.experiment.results import Run, read_runs, results_folder, scores_path, teachers_path
 from stages.experiment.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
@@ -40,72 +35,104 @@ def run(
     device: Device = "auto",
     log: Callable[[str], None] = print,
 ) -> None:
-    """Write results/experiment/scores/NAME.json of every possible arm, and the cost of stage one; with `name` only that arm's scores.
+    """Write the scores of all trained students of the comparison, an entry per seed, to scores/NAME.json of the profile's results.
 
-    Scored are the students of all seeds of an arm, or of `seed`, which leaves the scores of other seeds. UserError where a student
-    is not trained. Arms of `ablations` are scored on validation people alone.
+    With `name` only that arm's, with `seed` only that seed's. Without `name` the teachers are scored, too, and the cost of stage one is
+    measured. Scores of students that are not here, since they were trained on another day or machine, are kept. Arms of `ablations` are
+    scored on validation people alone. UserError where nothing that was asked for is trained.
     """
-    experiment = load_experiment()
+    experiment, results = load_experiment(), results_folder(project)
     arms = experiment.possible(project) if name is None else [name]
-    runs = [(arm, number) for arm in arms for number in (experiment.seeds_of(arm) if seed is None else (seed,))]
-    with progress(len(runs), "scoring", "students") as bar:
-        for arm in arms:
-            experiment.arm(arm)
-            scored = []
-            for number in (number for of_arm, number in runs if of_arm == arm):
-                cost = _cost(arm, number)
-                scored.append({"arm": arm, "seed": number, **cost, **_scores(project, experiment, arm, number, device)})
-                bar.update(1)
-            kept = [] if seed is None else [run for run in read_runs(arm) if run["seed"] != seed]
-            path = scores_path(arm)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json_bytes(sorted([*kept, *scored], key=lambda run: run["seed"])))
-            mean = float(np.mean([scores["validation"]["average"] for scores in scored]))
-            log(f"{arm}: {mean:.1f} on validation people, mean of {len(scored)} seeds")
+    asked = [
+        (arm, number)
+        for arm in arms
+        if experiment.arm(arm)
+        for number in (experiment.seeds_of(arm) if seed is None else (seed,))
+    ]
+    trained = [run for run in asked if (run_folder(*run) / COST_FILE).is_file()]
+    missing = [run for run in asked if run not in trained]
+    if not trained or (missing and name is not None):
+        arm, number = missing[0]
+        raise UserError(
+            f"{run_folder(arm, number) / COST_FILE}: not found: run `pipeline experiment train {arm} --seed {number}`"
+        )
+    scored: list[Run] = []
+    with progress(len(trained), "scoring", "students") as bar:
+        for arm, number in trained:
+            scored.append(_scored(project, experiment, arm, number, device))
+            write_atomically(scores_path(results, arm), json_bytes(_with_kept(results, arm, scored)))
+            bar.update(1)
+    for arm in dict.fromkeys(run["arm"] for run in scored):
+        averages = [run["validation"]["average"] for run in scored if run["arm"] == arm]
+        log(f"{arm}: {np.mean(averages):.1f} on validation people, mean of {len(averages)} seeds")
+    if missing:
+        log(f"not trained here and not scored now: {', '.join(f'{arm} with seed {number}' for arm, number in missing)}")
     if name is None:
         costs = measured_costs(project, [arm for key, arm in experiment.main.items() if key in arms])
-        write_atomically(STAGE_ONE, json_bytes([vars(cost) for cost in costs]))
+        document = {
+            "stage_one": [vars(cost) for cost in costs],
+            "scores": {model.name: _test_scores(project, model) for model in teachers_of(project, device, log)},
+        }
+        write_atomically(teachers_path(results), json_bytes(document))
 
 
-def _cost(name: str, seed: int) -> dict[str, Any]:
+def _with_kept(results: Path, arm: str, scored: list[Run]) -> list[Run]:
+    """Return the runs of an arm in the order of their seeds: those just scored, and of other seeds those in the file.
+
+    UserError where the two have not the same length or number of parameters.
+    """
+    now = [run for run in scored if run["arm"] == arm]
+    kept = [run for run in read_runs(results, arm) if run["seed"] not in {run["seed"] for run in now}]
+    for run, key in ((run, key) for run in kept for key in ("steps", "parameters")):
+        if run[key] != now[0][key]:
+            raise UserError(
+                f"{scores_path(results, arm)}: seed {run['seed']} had {run[key]} {key}, seed {now[0]['seed']} has {now[0][key]}: "
+                "delete the file, or give the changed profile another `evaluate.name` in params.yaml"
+            )
+    return sorted([*kept, *now], key=lambda run: int(run["seed"]))
+
+
+def _scored(project: Project, experiment: Experiment, name: str, seed: int, device: Device) -> Run:
+    """Return the cost of a student and its `validation` scores, and, unless it is an ablation, its `_test_scores`."""
     path = run_folder(name, seed) / COST_FILE
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not found: run `pipeline experiment train {name} --seed {seed}`") from error
-
-
-def _scores(project: Project, experiment: Experiment, name: str, seed: int, device: Device) -> dict[str, Any]:
-    """Return `validation` scores by dataset and on average.
-
-    Of arms that are no ablation also the `test` scores, their `average`, its values on the resamples of the test images, and
-    `lacking`.
-    """
+        cost = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path}: expected JSON, found {error}: delete it, then run `pipeline experiment train {name} --seed {seed}`"
+        ) from error
     model = student_in_folder(run_folder(name, seed), device, flip=False)
-    trained = {name: dataset for name, dataset in project.trained_datasets.items() if dataset.labels_train}
-    validation = {name: _accuracy(model, dataset, load_people(name, VALIDATION)) for name, dataset in trained.items()}
-    document: dict[str, Any] = {"validation": validation | {"average": float(np.mean(list(validation.values())))}}
-    if name in experiment.ablations:
-        return document
+    scores = {part: _accuracy(model, dataset, load_people(part, VALIDATION)) for part, dataset in _labelled(project)}
+    validation = scores | {"average": float(np.mean(list(scores.values())))}
+    tested = {} if name in experiment.ablations else _test_scores(project, model)
+    return {"arm": name, "seed": seed, **cost, "validation": validation, **tested}
+
+
+def _test_scores(project: Project, model: Model) -> dict[str, Any]:
+    """Return a model's `test` scores, their `average`, its values on the resamples of the test images as `resampled`, and `lacking`."""
     count = project.section("evaluate", EvaluateSettings).resamples
     datasets = {name: dataset for name, dataset in project.datasets.items() if dataset.test}
     scores = {}
-    for part_name, dataset in datasets.items():
-        part = DatasetPart(part_name, dataset, TEST, load_people(part_name, TEST))
-        scores[part_name], _ = score_part(model, part, None, project.skeleton, count, project.seed, int)
+    for name, dataset in datasets.items():
+        part = DatasetPart(name, dataset, TEST, load_people(name, TEST))
+        scores[name], _ = score_part(model, part, None, project.skeleton, count, project.seed, int)
     average = average_score(scores, datasets)
     lacking = {
         f"{part}: not in {other}": value
         for part in datasets
         if not datasets[part].labels_train
-        for other, value in _lacking(scores[part], trained).items()
+        for other, value in _lacking(scores[part], dict(_labelled(project))).items()
     }
-    return document | {
+    return {
         "test": {part: {key: score.value for key, score in of_part.scores.items()} for part, of_part in scores.items()},
         "average": average.value,
         "resampled": [round(value, 3) for value in average.resampled.tolist()],
         "lacking": lacking,
     }
+
+
+def _labelled(project: Project) -> list[tuple[str, DatasetSettings]]:
+    return [(name, dataset) for name, dataset in project.trained_datasets.items() if dataset.labels_train]
 
 
 def _accuracy(model: Model, dataset: DatasetSettings, people: People) -> float:

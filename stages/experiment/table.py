@@ -14,63 +14,60 @@ from pipeline.common.files import write_atomically
 from pipeline.common.locks import exclusive
 from pipeline.metrics.bootstrap import Score
 from stages.evaluate.seeds import mean_and_deviation, seed_difference
-from stages.experiment.arms import (
-    CONTROL,
-    DISTILLED,
-    RESULTS,
-    Experiment,
-    load_experiment,
-    read_runs,
-    scores_path,
-)
-from stages.experiment.costs import StoreCost, read_stage_one_costs, store_cost
-from stages.experiment.plots import Point, conditions_plot, lengths_plot, passes_plot
+from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment
+from stages.experiment.costs import StageOneCost, StoreCost, store_cost
+from stages.experiment.plots import Point, arms_plot, conditions_plot, lengths_plot, passes_plot
+from stages.experiment.results import Run, read_runs, results_folder, scores_path, teachers_path
 from stages.project.datasets import PrepareSettings
 from stages.project.project import Project
-
-METRICS_FILE = Path("results/metrics.json")
 
 Pairs = dict[str, tuple[list[float], list[float]]]
 """By condition the averages of CONTROL and DISTILLED under it, by seed."""
 
-Runs = dict[str, list[dict[str, Any]]]
-"""The runs of each arm by its name: per seed, the scores and the cost, as stages.experiment.score writes them."""
+Runs = dict[str, list[Run]]
+"""The runs of each arm by its name, one per seed."""
 
 
 def run(project: Project, log: Callable[[str], None] = print) -> None:
-    """Read the scores of all runs and write table.md, runs.csv, summary.json and three plots to results/experiment.
+    """Read the scores of all runs and write table.md, runs.csv, summary.json and plots to the profile's results.
 
-    Arms that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored.
+    Arms and seeds that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored.
     """
-    experiment = load_experiment()
+    experiment, results = load_experiment(), results_folder(project)
     possible = experiment.possible(project)
-    runs = {name: of_arm for name in possible if (of_arm := read_runs(name))}
+    runs = {name: of_arm for name in possible if (of_arm := read_runs(results, name))}
     for name in (CONTROL, DISTILLED):
         if name not in runs:
-            raise UserError(f"{scores_path(name)}: not found: run `pipeline experiment score {name}`")
+            raise UserError(f"{scores_path(results, name)}: not found: run `pipeline experiment score {name}`")
     views = project.section("prepare", PrepareSettings).views
-    stage_one = read_stage_one_costs()
+    stage_one, teachers = _read_teachers(teachers_path(results))
     main = [name for name in experiment.main if name in runs]
     costs = {name: store_cost(experiment.arms[name], stage_one, views) for name in main}
     pairs = _pairs(experiment, runs)
     text = "\n".join(
         [
-            arms_table(runs, costs, _teachers()),
-            differences_table({name: runs[name] for name in main}),
+            arms_table(runs, costs, teachers),
+            differences_table(experiment, {name: runs[name] for name in main}),
             *([conditions_table(pairs)] if len(pairs) > 1 else []),
             ablations_table(experiment, runs),
-            _note(experiment, [name for name in possible if name not in runs]),
+            _note(experiment, _missing(experiment, possible, runs)),
         ]
     )
-    with exclusive(RESULTS, remove_lock_file=True):
-        write_atomically(RESULTS / "table.md", text.encode())
-        write_atomically(RESULTS / "runs.csv", _csv([run for of_arm in runs.values() for run in of_arm]))
-        write_atomically(RESULTS / "summary.json", json_bytes(_summary(runs)))
-        passes_plot(_points(experiment, runs, costs), RESULTS / "passes.png")
-        conditions_plot(pairs, RESULTS / "conditions.png")
-        lengths_plot(_lengths(experiment, runs), RESULTS / "lengths.png")
+    columns = ["average", *_test_columns(runs[CONTROL][0])]
+    with exclusive(results, remove_lock_file=True):
+        write_atomically(results / "table.md", text.encode())
+        write_atomically(results / "runs.csv", _csv([run for of_arm in runs.values() for run in of_arm]))
+        write_atomically(results / "summary.json", json_bytes(_summary(runs)))
+        arms_plot(
+            {name: {column: [_value(run, column) for run in runs[name]] for column in columns} for name in main},
+            {name: {column: _value(scores, column) for column in columns} for name, scores in teachers.items()},
+            results / "arms.png",
+        )
+        passes_plot(_points(experiment, runs, costs), results / "passes.png")
+        conditions_plot(pairs, results / "conditions.png")
+        lengths_plot(_lengths(experiment, runs), results / "lengths.png")
     log(text)
-    log(f"{RESULTS}: written")
+    log(f"{results}: written")
 
 
 def arms_table(runs: Runs, costs: dict[str, StoreCost], teachers: dict[str, dict[str, Any]]) -> str:
@@ -78,7 +75,8 @@ def arms_table(runs: Runs, costs: dict[str, StoreCost], teachers: dict[str, dict
 
     Its columns are the number of seeds, test scores, as mean ± standard deviation over the seeds, and the cost of both stages.
     """
-    columns = _columns(runs[next(iter(costs))][0])
+    first_run = runs[next(iter(costs))][0]
+    columns = [*_test_columns(first_run), *first_run["lacking"]]
     heads = [
         "arm",
         "seeds",
@@ -103,23 +101,30 @@ def arms_table(runs: Runs, costs: dict[str, StoreCost], teachers: dict[str, dict
     return markdown_table(heads, lines)
 
 
-def differences_table(runs: Runs) -> str:
-    """Return a Markdown table of each arm's test average less CONTROL's, over the seeds that both have.
+def differences_table(experiment: Experiment, runs: Runs) -> str:
+    """Return a Markdown table of each arm's test average less CONTROL's, and less that of the better arm of one dataset.
 
-    The interval is of 95 %, over the seeds and the test images. It is bold where it leaves out 0.
+    Differences are over the seeds that both arms have. The interval is of 95 %, over the seeds and the test images. It is bold where it
+    leaves out 0.
     """
-    lines = []
-    for name in runs:
-        if name == CONTROL:
-            continue
-        seeds, difference = paired_difference(runs[CONTROL], runs[name])
-        low, high = difference.interval
-        text = f"{difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
-        lines.append([name, str(seeds), f"**{text}**" if low > 0 or high < 0 else text])
-    return markdown_table([f"less {CONTROL}", "seeds", "average [95 % interval]"], lines)
+    single = [name for name in runs if len(experiment.arms[name].datasets) == 1]
+    best = max(single, key=lambda name: float(np.mean([run["average"] for run in runs[name]])), default=CONTROL)
+    bases = list(dict.fromkeys([CONTROL, best]))
+    heads = ["difference of averages [95 % interval]", *(f"less {base} (seeds)" for base in bases)]
+    lines = [[name, *(_difference(runs[base], runs[name]) if name != base else "" for base in bases)] for name in runs]
+    return markdown_table(heads, lines)
 
 
-def paired_difference(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> tuple[int, Score]:
+def _difference(first: list[Run], second: list[Run]) -> str:
+    seeds, difference = paired_difference(first, second)
+    if not seeds:
+        return "no common seed"
+    low, high = difference.interval
+    text = f"{difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"**{text}** ({seeds})" if low > 0 or high < 0 else f"{text} ({seeds})"
+
+
+def paired_difference(first: list[Run], second: list[Run]) -> tuple[int, Score]:
     """Return the number of seeds that two arms share, and the mean difference of their averages, resampled over seeds and images."""
     of_first, of_second = (
         {run["seed"]: Score(run["average"], np.array(run["resampled"], float)) for run in runs}
@@ -158,14 +163,13 @@ def signed(values: np.ndarray) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def _columns(run: dict[str, Any]) -> list[str]:
-    """Return the columns of test scores, as `dataset score` or by their names in `lacking`."""
+def _test_columns(run: Run) -> list[str]:
+    """Return the columns of test scores, as `dataset score`."""
     shown = ("AP", "PCKh@0.5", "PCK@0.2 torso", "AP-17", "AP-20")
-    test = [f"{dataset} {key}" for dataset, scores in run["test"].items() for key in shown if key in scores]
-    return test + list(run["lacking"])
+    return [f"{dataset} {key}" for dataset, scores in run["test"].items() for key in shown if key in scores]
 
 
-def _value(run: dict[str, Any], column: str) -> float:
+def _value(run: Run, column: str) -> float:
     """Return the score of a column, NaN where it is missing."""
     flat = {"average": run.get("average"), **run.get("lacking", {})}
     flat |= {f"{dataset} {key}": value for dataset, scores in run["test"].items() for key, value in scores.items()}
@@ -173,18 +177,15 @@ def _value(run: dict[str, Any], column: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _teachers() -> dict[str, dict[str, Any]]:
-    """Read the teachers' test scores, which `pipeline evaluate` wrote, by `teacher NAME`."""
-    if not METRICS_FILE.is_file():
-        raise UserError(f"{METRICS_FILE}: not found, for the teachers' scores: run `pipeline evaluate`")
-    return {
-        name: {
-            "average": scores["average"],
-            "test": {part: values for part, values in scores.items() if isinstance(values, dict)},
-        }
-        for name, scores in json.loads(METRICS_FILE.read_text()).items()
-        if name.startswith("teacher ")
-    }
+def _read_teachers(path: Path) -> tuple[list[StageOneCost], dict[str, dict[str, Any]]]:
+    """Read the costs of stage one, and the teachers' test scores by `teacher NAME`; UserError where the file is missing or invalid."""
+    try:
+        document = json.loads(path.read_text())
+        return [StageOneCost(**entry) for entry in document["stage_one"]], dict(document["scores"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}: expected the teachers' scores and the cost of stage one, found none: run `pipeline experiment score`"
+        ) from error
 
 
 def _pairs(experiment: Experiment, runs: Runs) -> Pairs:
@@ -247,6 +248,18 @@ def _summary(runs: Runs) -> dict[str, Any]:
         }
         for name, of_arm in runs.items()
     }
+
+
+def _missing(experiment: Experiment, possible: Sequence[str], runs: Runs) -> list[str]:
+    """Return the arms without scores, and those that lack seeds, with these."""
+    missing = []
+    for name in possible:
+        seeds = [seed for seed in experiment.seeds_of(name) if seed not in {run["seed"] for run in runs.get(name, [])}]
+        if name not in runs:
+            missing.append(name)
+        elif seeds:
+            missing.append(f"{name} with seed {' and '.join(map(str, seeds))}")
+    return missing
 
 
 def _note(experiment: Experiment, missing: Sequence[str]) -> str:

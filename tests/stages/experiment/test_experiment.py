@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import yaml
 from pipeline.common.errors import UserError
 from stages.evaluate.seeds import mean_and_deviation
 from stages.experiment import score, table, train
-from stages.experiment.arms import Experiment, StageOneCost, load_experiment
-from stages.experiment.costs import StoreCost, store_cost
+from stages.experiment.arms import Experiment, load_experiment
+from stages.experiment.costs import StageOneCost, StoreCost, store_cost
+from stages.experiment.results import read_runs, results_folder
 from stages.experiment.table import signed
 from stages.project.project import load_project, project_of
 from stages.project.students import StudentConfig
@@ -48,7 +50,7 @@ def write(folder: Path, document: object) -> None:
 def test_the_matrix_of_dvc_runs_every_arm_with_every_seed():
     line = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())
     experiment = load_experiment(ROOT / "experiments/arms.yaml")
-    assert line["vars"] == ["arms.yaml"] and line["stages"]["train"]["foreach"] == "${arms}"
+    assert line["vars"] == ["arms.yaml", "../params.yaml:evaluate"] and line["stages"]["train"]["foreach"] == "${arms}"
     assert experiment.headline == ("coco-only", "mpii-only", "joint", "control", "offline-4")
     assert set(experiment.headline) < set(experiment.main)
 
@@ -160,12 +162,12 @@ def test_mean_and_deviation():
 def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     settings = student_params()
     settings["datasets"]["coco"]["test"] = settings["datasets"]["coco"]["train"]
+    settings["evaluate"] = {**settings.get("evaluate", {}), "name": "tiny"}
+    results = Path("results/experiment/tiny")
     from stages import prepare
-    from stages.evaluate import run as evaluate
 
     prepare.run(project_of(settings), log=lambda line: None)
     teach.run(project_of(settings), "tiny", "cpu", log=lambda line: None)
-    evaluate.run(project_of(settings), device="cpu", log=lambda line: None)
     write(Path(), FILE)
     with pytest.raises(UserError, match="run `pipeline experiment train control --seed 0`"):
         score.run(project_of(settings), device="cpu", log=lambda line: None)
@@ -176,26 +178,45 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     score.run(project_of(settings), device="cpu", log=lambda line: None)
     table.run(project_of(settings), log=lambda line: None)
 
-    scores = {
-        (name, each["seed"]): each
-        for name in NAMES
-        for each in json.loads(Path(f"results/experiment/scores/{name}.json").read_text())
-    }
+    scores = {(name, each["seed"]): each for name in NAMES for each in read_runs(results, name)}
     assert scores["control", 0]["steps"] == 6
     assert "test" not in scores["sharpening-off", 0]
     expected = np.mean([scores["offline-4", seed]["average"] for seed in (0, 1)])
-    text = Path("results/experiment/table.md").read_text()
+    text = (results / "table.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| offline-4 |"))
     assert row.split("|")[3].strip().startswith(f"{expected:.1f} ± ")
-    with open("results/experiment/runs.csv", newline="") as stream:
+    with open(results / "runs.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["arm"], int(row["seed"])) for row in rows] == [
         (name, seed) for name in NAMES for seed in ((0, 1) if name in FILE["headline"] else (0,))
     ]
     assert "| offline-4 | 2 | " in text and "Not scored yet" not in text
-    Path("results/experiment/scores/few-control.json").unlink()
+    (results / "scores/few-control.json").unlink()
+    runs = read_runs(results, "offline-4")
+    (results / "scores/offline-4.json").write_text(json.dumps(runs[:1]))
     table.run(project_of(settings), log=lambda line: None)
-    text = Path("results/experiment/table.md").read_text()
-    assert "Not scored yet: few-control (`pipeline experiment run ARM`)" in text and "few labels" not in text
-    for plot in ("passes.png", "conditions.png", "lengths.png"):
-        assert Path(f"results/experiment/{plot}").read_bytes().startswith(b"\x89PNG")
+    text = (results / "table.md").read_text()
+    assert "Not scored yet: offline-4 with seed 1, few-control (`pipeline experiment run ARM`)" in text
+    assert "few labels" not in text and "| teacher tiny |" in text
+    for plot in ("arms.png", "passes.png", "conditions.png", "lengths.png"):
+        assert (results / plot).read_bytes().startswith(b"\x89PNG")
+
+    # Scores of another day are kept, those of a training of another length are not mixed with these.
+    shutil.rmtree("data/experiment/students/offline-4/1")
+    (results / "scores/offline-4.json").write_text(json.dumps(runs))
+    lines: list[str] = []
+    score.run(project_of(settings), device="cpu", log=lines.append)
+    assert read_runs(results, "offline-4") == runs
+    assert "not trained here and not scored now: offline-4 with seed 1" in lines
+    runs[1]["steps"] = 7
+    (results / "scores/offline-4.json").write_text(json.dumps(runs))
+    with pytest.raises(UserError, match="seed 1 had 7 steps, seed 0 has 6: delete the file, or give"):
+        score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
+
+
+@pytest.mark.parametrize("name", [None, "../elsewhere", "a b"])
+def test_a_profile_needs_a_name_that_is_a_folder(project, name):
+    settings = student_params()
+    settings["evaluate"] = {"name": name}
+    with pytest.raises(UserError, match=r"evaluate\.name: expected the name of a folder in results/experiment"):
+        results_folder(project_of(settings))

@@ -1,0 +1,48 @@
+"""The files of scores of the comparison: a folder for each profile, in it a file per arm and one of the teachers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.common.errors import UserError
+from stages.evaluate.results import EvaluateSettings
+from stages.project.project import NAME_PATTERN, Project
+
+RESULTS = Path("results/experiment")
+
+Run = dict[str, Any]
+"""The cost and the scores of one student, as stages.experiment.score writes them: `arm`, `seed`, `steps`, `validation`, `test`, ..."""
+
+
+def results_folder(project: Project) -> Path:
+    """Return the folder of this profile's scores, tables and plots; UserError where params.yaml has no name for it."""
+    name = project.section("evaluate", EvaluateSettings).name
+    if name is None or not NAME_PATTERN.fullmatch(name):
+        raise UserError(
+            f"params.yaml: evaluate.name: expected the name of a folder in {RESULTS}, of letters, digits, - and _, found {name!r}: "
+            "name this profile, so that its scores are not mixed with those of another"
+        )
+    return RESULTS / name
+
+
+def scores_path(results: Path, arm: str) -> Path:
+    """Return the file of an arm's scores with all seeds. It is kept: arms can be trained one by one, on several days or machines."""
+    return results / "scores" / f"{arm}.json"
+
+
+def teachers_path(results: Path) -> Path:
+    """Return the file of the teachers' scores and of the cost of stage one."""
+    return results / "teachers.json"
+
+
+def read_runs(results: Path, arm: str) -> list[Run]:
+    """Read the scored runs of an arm, a mapping for each seed; none where it is not scored yet."""
+    path = scores_path(results, arm)
+    if not path.is_file():
+        return []
+    try:
+        return list(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected the scores of {arm}, found {error}: run `pipeline experiment score {arm}`"
+        ) from error
