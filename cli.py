@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Pose Fusion trains one 2-D human pose student from the teachers of several datasets. Each teacher runs on every image once.",
-    epilog="`dvc repro` runs data sample, prepare, crops, fit, teach, distill, evaluate, export and report. Settings are in params.yaml.",
+    epilog="`dvc repro` runs data sample, prepare, crops, teach, distill, evaluate, export and report. Settings are in params.yaml.",
 )
 data = typer.Typer(no_args_is_help=True, help="Draw the built-in sample, or fetch a published dataset.")
 teacher = typer.Typer(
@@ -558,6 +558,7 @@ def repro(
     """
     from stages.repro import run as repro
 
+    _project()  # so that an error in params.yaml is told as other commands tell it: DVC knows its keys alone
     repro.run(targets or (), jobs)
 
 

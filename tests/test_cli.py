@@ -174,6 +174,7 @@ def edit(text: str, other: str):
     ("spoil", "arguments", "words"),
     [
         (lambda: Path("params.yaml").unlink(), ["prepare"], ["params.yaml not found in this folder: run this in the folder that has it"]),
+        (lambda: Path("params.yaml").unlink(), ["repro"], ["params.yaml not found in this folder: run this in the folder that has it"]),
         (edit("seed: 0", "seed: [0"), ["prepare"], ["params.yaml: not readable as YAML"]),
         (edit("seed: 0", "sede: 0"), ["prepare"], ["unknown key `sede`: did you mean `seed`?"]),
         (edit("views: 2", "views: many"), ["prepare"], ["prepare.views: Input should be a valid integer", "'many'"]),

@@ -45,6 +45,8 @@ def copy_of_the_project(folder: Path) -> None:
     params["sample"] |= {"train": 14, "test": 5, "size": 160}
     params["prepare"] |= {"validation": 0.3, "views": 2}
     params["fit"] |= {"width": 8, "training": TINY, "teachers": ["coco"]}
+    for name, teacher in params["teachers"].items():
+        teacher["onnx"] = f"data/teachers/{name}.onnx"
     params["teach"]["check"] = 0
     params["distill"] |= {"width": 8, "min_score": 0.0, "training": TINY}
     params["baselines"] = {"joint": {**params["baselines"]["joint"], "view_count": 2}}

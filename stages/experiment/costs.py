@@ -2,21 +2,8 @@
 
 from dataclasses import dataclass
 
+from stages.experiment.results import StageOneCost
 from stages.project.students import StudentConfig
-
-
-@dataclass(frozen=True)
-class StageOneCost:
-    """The cost of one teacher over one dataset's training people, per view."""
-
-    teacher: str
-    dataset: str
-    crops: int
-    """Number of crops that the teacher is run on."""
-    cpu_seconds: float
-    """CPU time of reading the images and running the teacher."""
-    megabytes: float
-    """Size of the store's share."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The files of scores of the comparison: a folder for each profile, in it a file per arm and one of the teachers."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,20 @@ RESULTS = Path("results/experiment")
 
 Run = dict[str, Any]
 """The cost and the scores of one student, as stages.experiment.score writes them: `arm`, `seed`, `steps`, `validation`, `test`, ..."""
+
+
+@dataclass(frozen=True)
+class StageOneCost:
+    """The cost of one teacher over one dataset's training people, per view."""
+
+    teacher: str
+    dataset: str
+    crops: int
+    """Number of crops that the teacher is run on."""
+    cpu_seconds: float
+    """CPU time of reading the images and running the teacher."""
+    megabytes: float
+    """Size of the store's share."""
 
 
 def results_folder(project: Project) -> Path:

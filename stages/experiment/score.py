@@ -109,7 +109,10 @@ def _scored(project: Project, experiment: Experiment, name: str, seed: int, devi
 
 
 def _test_scores(project: Project, model: Model) -> dict[str, Any]:
-    """Return a model's `test` scores, their `average`, its values on the resamples of the test images as `resampled`, and `lacking`."""
+    """Return a model's `test` scores, their `average`, and its values on the resamples of the test images as `resampled`.
+
+    On neutral sets, of which no label is trained on, also the PCK@0.1 of each keypoint, as `keypoints`, and `lacking`.
+    """
     count = project.section("evaluate", EvaluateSettings).resamples
     datasets = {name: dataset for name, dataset in project.datasets.items() if dataset.test}
     scores = {}
@@ -128,6 +131,11 @@ def _test_scores(project: Project, model: Model) -> dict[str, Any]:
         "average": average.value,
         "resampled": [round(value, 3) for value in average.resampled.tolist()],
         "lacking": lacking,
+        "keypoints": {
+            part: dict(zip(scores[part].keypoints["keypoint"], scores[part].keypoints["PCK@0.1"], strict=True))
+            for part in datasets
+            if not datasets[part].labels_train
+        },
     }
 
 

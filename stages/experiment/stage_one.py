@@ -10,7 +10,7 @@ from pipeline.inference.online_teacher import online_teacher
 from pipeline.inference.session import open_teacher
 from pipeline.people.images import read_image, safe_path
 from pipeline.pose.crops import crop
-from stages.experiment.costs import StageOneCost
+from stages.experiment.results import StageOneCost
 from stages.project.datasets import TRAIN, load_people, load_views
 from stages.project.project import Project
 from stages.project.students import StudentConfig

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from pipeline.common.locks import exclusive
 from pipeline.metrics.bootstrap import Score
 from stages.evaluate.seeds import mean_and_deviation, seed_difference
 from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment
-from stages.experiment.costs import StageOneCost, StoreCost, store_cost
+from stages.experiment.costs import StoreCost, store_cost
 from stages.experiment.plots import Point, arms_plot, conditions_plot, lengths_plot, passes_plot
-from stages.experiment.results import Run, read_runs, results_folder, scores_path, teachers_path
+from stages.experiment.results import Run, StageOneCost, read_runs, results_folder, scores_path, teachers_path
 from stages.project.datasets import PrepareSettings
 from stages.project.project import Project
 
@@ -48,6 +48,7 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
         [
             arms_table(runs, costs, teachers),
             differences_table(experiment, {name: runs[name] for name in main}),
+            *_keypoint_tables(project, main, runs),
             *([conditions_table(pairs)] if len(pairs) > 1 else []),
             ablations_table(experiment, runs),
             _note(experiment, _missing(experiment, possible, runs)),
@@ -122,6 +123,38 @@ def _difference(first: list[Run], second: list[Run]) -> str:
     low, high = difference.interval
     text = f"{difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
     return f"**{text}** ({seeds})" if low > 0 or high < 0 else f"{text} ({seeds})"
+
+
+def keypoints_table(dataset: str, runs: Runs, marked: Collection[str] = ()) -> str:
+    """Return a Markdown table of the PCK@0.1 of each keypoint on the test people of a neutral set, the mean over the seeds, by arm.
+
+    Left and right are averaged. `marked` keypoints have an asterisk.
+    """
+    first = next(iter(runs.values()))[0]["keypoints"][dataset]
+    columns = list(dict.fromkeys(_without_side(keypoint) for keypoint in first))
+    lines = []
+    for name, of_arm in runs.items():
+        by_column: dict[str, list[float]] = {column: [] for column in columns}
+        for keypoint, value in ((k, v) for run in of_arm for k, v in run["keypoints"][dataset].items()):
+            by_column[_without_side(keypoint)].append(float("nan") if value is None else float(value))
+        lines.append([name, *(_one_digit(float(np.mean(values))) for values in by_column.values())])
+    stars = {_without_side(keypoint) for keypoint in marked}
+    heads = [column.replace("_", " ") + "*" * (column in stars) for column in columns]
+    return markdown_table([f"{dataset}: PCK@0.1", *heads], lines)
+
+
+def _keypoint_tables(project: Project, main: Sequence[str], runs: Runs) -> list[str]:
+    """Return a table for each neutral set, with the keypoints marked that not every trained dataset labels."""
+    labelled = [dataset.skeleton.keypoints for dataset in project.trained_datasets.values() if dataset.labels_train]
+    marked = {keypoint for of_one in labelled for keypoint in of_one if not all(keypoint in each for each in labelled)}
+    return [
+        keypoints_table(dataset, {name: runs[name] for name in main}, marked)
+        for dataset in runs[CONTROL][0]["keypoints"]
+    ]
+
+
+def _without_side(keypoint: str) -> str:
+    return keypoint.removeprefix("left_").removeprefix("right_")
 
 
 def paired_difference(first: list[Run], second: list[Run]) -> tuple[int, Score]:
@@ -267,7 +300,8 @@ def _note(experiment: Experiment, missing: Sequence[str]) -> str:
     return (
         f"Mean ± standard deviation over the seeds of {', '.join(map(str, experiment.seeds))} that an arm was trained with; differences "
         "are taken seed by seed, and their intervals are over seeds and test images. `average` is of COCO AP and MPII PCKh@0.5. "
-        "`not in coco`: mean PCK@0.1, on the neutral set, of the keypoints that dataset does not label. "
+        "`not in coco`: mean PCK@0.1, on the neutral set, of the keypoints that dataset does not label. Keypoints with an asterisk are "
+        "labelled by one of the trained datasets alone. "
         "CPU seconds of stage one are its crops times the measured seconds of a crop, reading included; "
         f"megabytes are the arm's share of the store of all views.{left_out}\n"
     )

@@ -287,7 +287,7 @@ def _summary(
                 f"{CONFIDENT} on {job.dataset} {job.split}, which has no labels"
             )
     log(
-        f"teacher {settings.name}: {people} people x {views} views, {processed} processed now, "
+        f"teacher {settings.name}: {people} people x {views} {'view' if views == 1 else 'views'}, {processed} processed now, "
         f"{', '.join([f'{size / max(people * views, 1) / 1000:.2f} kB per person and view', *scores])}"
     )
 

@@ -13,8 +13,8 @@ from pipeline.common.errors import UserError
 from stages.evaluate.seeds import mean_and_deviation
 from stages.experiment import score, table, train
 from stages.experiment.arms import Experiment, load_experiment
-from stages.experiment.costs import StageOneCost, StoreCost, store_cost
-from stages.experiment.results import read_runs, results_folder
+from stages.experiment.costs import StoreCost, store_cost
+from stages.experiment.results import StageOneCost, read_runs, results_folder
 from stages.experiment.table import signed
 from stages.project.project import load_project, project_of
 from stages.project.students import StudentConfig
@@ -107,6 +107,23 @@ def test_costs_count_the_views_that_an_arm_uses():
     assert store_cost(both, costs, 8) == StoreCost(160, 24.0, 56.0)
     assert store_cost(StudentConfig(["a"], ["t", "u"], view_count=4), costs, 8) == StoreCost(80, 12.0, 28.0)
     assert store_cost(StudentConfig(["a"], ["t", "u"], views="online"), costs, 8) == StoreCost(0, 0, 0)
+
+
+def test_keypoints_of_a_neutral_set_are_means_over_sides_and_seeds():
+    keypoints = [
+        {"left_hip": 10.0, "right_hip": 20.0, "head_top": 50.0},
+        {"left_hip": 30.0, "right_hip": 40.0, "head_top": None},
+    ]
+    runs = {
+        "control": [{"keypoints": {"lsp": each}} for each in keypoints],
+        "other": [{"keypoints": {"lsp": keypoints[0]}}],
+    }
+    assert table.keypoints_table("lsp", runs, {"head_top", "nose"}).splitlines() == [
+        "| lsp: PCK@0.1 | hip | head top* |",
+        "|---|---:|---:|",
+        "| control | 25.0 |  |",
+        "| other | 15.0 | 50.0 |",
+    ]
 
 
 def test_differences_are_paired_by_seed_and_resampled_over_seeds_and_images():
