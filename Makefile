@@ -46,11 +46,11 @@ SEED ?= 0
 VIEWS ?= 4
 OTHER_LINES := grep -v '^  views:'
 real: real-files .venv/installed $(IMAGENET)
-	pipeline repro prepare crops teach
+	pipeline repro link prepare crops teach
 	$(MAKE) comparison
 real-arm: real-files .venv/installed $(IMAGENET)
 	sed 's/^  views: [0-9]*/  views: $(VIEWS)/' params/real.yaml > params.yaml
-	pipeline repro prepare crops teach
+	pipeline repro link prepare crops teach
 	pipeline experiment run $(ARM) --seed $(SEED)
 	pipeline export --student data/experiment/students/$(ARM)/$(SEED)
 real-files:
