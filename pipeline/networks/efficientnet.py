@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, interpolate, pad
+from torch.nn.functional import conv2d, interpolate
 
 EPSILON = 1e-3
 STEM = 32
@@ -147,10 +147,15 @@ def _normed(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Ten
     weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
     around, stride = conv.kernel_size[0] // 2, conv.stride[0]
     if stride == 2:
-        weight = pad(weight, (1, 0, 1, 0))
+        weight = _with_zeros_before(_with_zeros_before(weight, 2), 3)
     if conv.groups > 1:
         return _FixedDepthwise.apply(x, weight.detach(), bias, around, stride)
     return conv2d(x, weight, bias, stride, around)
+
+
+def _with_zeros_before(weight: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return the weight with a row or column of zeros before it. ONNX Runtime takes a `Pad` of a weight for one of the map, and breaks."""
+    return torch.cat([torch.zeros_like(weight.narrow(dim, 0, 1)), weight], dim)
 
 
 class _Relu6(torch.autograd.Function):

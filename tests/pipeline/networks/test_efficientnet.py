@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import conv2d, relu6
 
+from pipeline.export.onnx_export import export_onnx
 from pipeline.networks.build import Student, build_network, load_student, save_student
 from pipeline.networks.efficientnet import (
     FIXED_BATCH,
@@ -118,7 +120,7 @@ def test_the_first_blocks_run_in_parts_only_while_it_learns():
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(learning, still, strict=True))
 
 
-def test_a_student_starts_from_the_published_file_and_is_saved_and_loaded(tmp_path):
+def test_a_student_starts_from_the_published_file_and_is_saved_loaded_and_exported(tmp_path):
     skeleton = Skeleton("two", ("nose", "left_eye"))
     spec = dataclasses.replace(SPEC, skeleton=skeleton, input_wh=(96, 64), mean=LITE_MEAN, std=LITE_STD)
     settings = NetworkSettings("efficientnet-lite0", width=16)
@@ -131,3 +133,5 @@ def test_a_student_starts_from_the_published_file_and_is_saved_and_loaded(tmp_pa
     with torch.inference_mode():
         assert torch.equal(again.network(crops), network(crops))
     assert again.spec == spec
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    assert export_onnx(again.network, spec, tmp_path / "student.onnx", images) <= 1e-4
