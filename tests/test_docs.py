@@ -113,14 +113,18 @@ def test_the_readme_is_short_and_shows_an_image_at_once() -> None:
     assert re.search(r"!\[|<img ", "\n".join(text.splitlines()[:30]))
 
 
-def test_the_readme_has_the_numbers_of_the_table() -> None:
-    """Rows name a model in backticks; columns are called as in results/table.md."""
+@pytest.mark.parametrize(
+    ("page", "file"),
+    [("README.md", "results/experiment/real/table.md"), ("docs/results.md", "results/table.md")],
+)
+def test_a_table_of_results_has_the_numbers_of_the_run(page: str, file: str) -> None:
+    """Rows name a model in backticks; columns are called as in the file."""
     heads, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (ROOT / "results/table.md").read_text().split("\n\n")[0].splitlines()
+        for line in (ROOT / file).read_text().split("\n\n")[0].splitlines()
     ]
     known = {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
-    shown = RESULTS.search(README.read_text())
+    shown = RESULTS.search((ROOT / page).read_text())
     assert shown
     columns, _, *lines = [[c.strip() for c in line.strip("|").split("|")] for line in shown[1].strip().splitlines()]
     assert len(lines) >= 4

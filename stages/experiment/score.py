@@ -65,8 +65,9 @@ def run(
     for arm in dict.fromkeys(run["arm"] for run in scored):
         averages = [run["validation"]["average"] for run in scored if run["arm"] == arm]
         log(f"{arm}: {np.mean(averages):.1f} on validation people, mean of {len(averages)} seeds")
-    if missing:
-        log(f"not trained here and not scored now: {', '.join(f'{arm} with seed {number}' for arm, number in missing)}")
+    for arm in dict.fromkeys(arm for arm, _ in missing):
+        seeds = " and ".join(str(number) for of_arm, number in missing if of_arm == arm)
+        log(f"{arm} with seed {seeds}: not trained here, not scored now")
     if name is None:
         costs = measured_costs(project, [arm for key, arm in experiment.main.items() if key in arms])
         document = {

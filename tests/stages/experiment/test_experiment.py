@@ -224,7 +224,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     lines: list[str] = []
     score.run(project_of(settings), device="cpu", log=lines.append)
     assert read_runs(results, "offline-4") == runs
-    assert "not trained here and not scored now: offline-4 with seed 1" in lines
+    assert "offline-4 with seed 1: not trained here, not scored now" in lines
     runs[1]["steps"] = 7
     (results / "scores/offline-4.json").write_text(json.dumps(runs))
     with pytest.raises(UserError, match="seed 1 had 7 steps, seed 0 has 6: delete the file, or give"):
