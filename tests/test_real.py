@@ -79,7 +79,7 @@ def test_the_real_teacher_scores_what_it_should_from_its_store(
     assert "halpe test: 12 people in use of 14, 4 images" in logged
 
     teach.run(project_of(params), "coco", "cpu", check=False, log=logged.append)
-    assert logged[-1].startswith("teacher coco: 120 people x 1 views, 120 processed now")
+    assert logged[-1].startswith("teacher coco: 120 people x 1 view, 120 processed now")
     for dataset in ("coco", "mpii"):
         assert verify_store(store_path("coco", dataset, "train")) == []
     people = load_people("coco", "train")

@@ -40,6 +40,7 @@ def folder(tmp_path, monkeypatch):
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
     Path("dvc.yaml").write_text(STAGES)
+    Path("params.yaml").write_text("seed: 0\n")
     Path("input.txt").write_text("1\n")
     return tmp_path
 
