@@ -30,7 +30,8 @@ faults: .venv/installed
 	python -m endurance.kills
 	python -m endurance.soak
 
-experiment: repro comparison
+experiment: repro
+	$(MAKE) comparison
 comparison:
 	pipeline experiment list | sed 's|^|experiments/dvc.yaml:train@|' | xargs -r pipeline repro
 	dvc repro --single-item experiments/dvc.yaml:score

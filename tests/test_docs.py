@@ -115,7 +115,7 @@ def test_the_readme_is_short_and_shows_an_image_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("page", "file"),
-    [("README.md", "results/experiment/real/table.md"), ("docs/results.md", "results/table.md")],
+    [("README.md", "results/experiment/tables/real/table.md"), ("docs/results.md", "results/table.md")],
 )
 def test_a_table_of_results_has_the_numbers_of_the_run(page: str, file: str) -> None:
     """Rows name a model in backticks; columns are called as in the file."""

@@ -1,4 +1,4 @@
-"""The files of scores of the comparison: a folder for each profile, in it a file per arm and one of the teachers."""
+"""The files of the comparison's results, in a folder for each profile. DVC knows the folders above these: it needs no profile's name."""
 
 import json
 from dataclasses import dataclass
@@ -10,6 +10,9 @@ from stages.evaluate.results import EvaluateSettings
 from stages.project.project import NAME_PATTERN, Project
 
 RESULTS = Path("results/experiment")
+SCORES, TEACHERS, TABLES = RESULTS / "scores", RESULTS / "teachers", RESULTS / "tables"
+SUMMARY = RESULTS / "summary.json"
+"""The means of the profile that was tabled last, under its name, for `dvc metrics`."""
 
 Run = dict[str, Any]
 """The cost and the scores of one student, as stages.experiment.score writes them: `arm`, `seed`, `steps`, `validation`, `test`, ..."""
@@ -29,30 +32,30 @@ class StageOneCost:
     """Size of the store's share."""
 
 
-def results_folder(project: Project) -> Path:
-    """Return the folder of this profile's scores, tables and plots; UserError where params.yaml has no name for it."""
+def profile_name(project: Project) -> str:
+    """Return the name that the profile's results are kept under; UserError where params.yaml has none that can be a folder's."""
     name = project.section("evaluate", EvaluateSettings).name
     if name is None or not NAME_PATTERN.fullmatch(name):
         raise UserError(
-            f"params.yaml: evaluate.name: expected the name of a folder in {RESULTS}, of letters, digits, - and _, found {name!r}: "
+            f"params.yaml: evaluate.name: expected the name of folders in {RESULTS}, of letters, digits, - and _, found {name!r}: "
             "name this profile, so that its scores are not mixed with those of another"
         )
-    return RESULTS / name
+    return name
 
 
-def scores_path(results: Path, arm: str) -> Path:
+def scores_path(profile: str, arm: str) -> Path:
     """Return the file of an arm's scores with all seeds. It is kept: arms can be trained one by one, on several days or machines."""
-    return results / "scores" / f"{arm}.json"
+    return SCORES / profile / f"{arm}.json"
 
 
-def teachers_path(results: Path) -> Path:
+def teachers_path(profile: str) -> Path:
     """Return the file of the teachers' scores and of the cost of stage one."""
-    return results / "teachers.json"
+    return TEACHERS / f"{profile}.json"
 
 
-def read_runs(results: Path, arm: str) -> list[Run]:
+def read_runs(profile: str, arm: str) -> list[Run]:
     """Read the scored runs of an arm, a mapping for each seed; none where it is not scored yet."""
-    path = scores_path(results, arm)
+    path = scores_path(profile, arm)
     if not path.is_file():
         return []
     try:

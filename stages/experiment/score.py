@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from stages.evaluate.parts import DatasetPart
 from stages.evaluate.results import EvaluateSettings, average_score
 from stages.evaluate.run import score_part
 from stages.experiment.arms import Experiment, load_experiment, run_folder
-from stages.experiment.results import Run, read_runs, results_folder, scores_path, teachers_path
+from stages.experiment.results import TEACHERS, Run, profile_name, read_runs, scores_path, teachers_path
 from stages.experiment.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
@@ -35,13 +34,13 @@ def run(
     device: Device = "auto",
     log: Callable[[str], None] = print,
 ) -> None:
-    """Write the scores of all trained students of the comparison, an entry per seed, to scores/NAME.json of the profile's results.
+    """Write the scores of all trained students of the comparison, an entry per seed, to results/experiment/scores/PROFILE/NAME.json.
 
     With `name` only that arm's, with `seed` only that seed's. Without `name` the teachers are scored, too, and the cost of stage one is
     measured. Scores of students that are not here, since they were trained on another day or machine, are kept. Arms of `ablations` are
     scored on validation people alone. UserError where nothing that was asked for is trained.
     """
-    experiment, results = load_experiment(), results_folder(project)
+    experiment, profile = load_experiment(), profile_name(project)
     arms = experiment.possible(project) if name is None else [name]
     asked = [
         (arm, number)
@@ -60,7 +59,7 @@ def run(
     with progress(len(trained), "scoring", "students") as bar:
         for arm, number in trained:
             scored.append(_scored(project, experiment, arm, number, device))
-            write_atomically(scores_path(results, arm), json_bytes(_with_kept(results, arm, scored)))
+            write_atomically(scores_path(profile, arm), json_bytes(_with_kept(profile, arm, scored)))
             bar.update(1)
     for arm in dict.fromkeys(run["arm"] for run in scored):
         averages = [run["validation"]["average"] for run in scored if run["arm"] == arm]
@@ -74,20 +73,21 @@ def run(
             "stage_one": [vars(cost) for cost in costs],
             "scores": {model.name: _test_scores(project, model) for model in teachers_of(project, device, log)},
         }
-        write_atomically(teachers_path(results), json_bytes(document))
+        TEACHERS.mkdir(parents=True, exist_ok=True)
+        write_atomically(teachers_path(profile), json_bytes(document))
 
 
-def _with_kept(results: Path, arm: str, scored: list[Run]) -> list[Run]:
+def _with_kept(profile: str, arm: str, scored: list[Run]) -> list[Run]:
     """Return the runs of an arm in the order of their seeds: those just scored, and of other seeds those in the file.
 
     UserError where the two have not the same length or number of parameters.
     """
     now = [run for run in scored if run["arm"] == arm]
-    kept = [run for run in read_runs(results, arm) if run["seed"] not in {run["seed"] for run in now}]
+    kept = [run for run in read_runs(profile, arm) if run["seed"] not in {run["seed"] for run in now}]
     for run, key in ((run, key) for run in kept for key in ("steps", "parameters")):
         if run[key] != now[0][key]:
             raise UserError(
-                f"{scores_path(results, arm)}: seed {run['seed']} had {run[key]} {key}, seed {now[0]['seed']} has {now[0][key]}: "
+                f"{scores_path(profile, arm)}: seed {run['seed']} had {run[key]} {key}, seed {now[0]['seed']} has {now[0][key]}: "
                 "delete the file, or give the changed profile another `evaluate.name` in params.yaml"
             )
     return sorted([*kept, *now], key=lambda run: int(run["seed"]))

@@ -17,7 +17,16 @@ from stages.evaluate.seeds import mean_and_deviation, seed_difference
 from stages.experiment.arms import CONTROL, DISTILLED, Experiment, load_experiment
 from stages.experiment.costs import StoreCost, store_cost
 from stages.experiment.plots import Point, arms_plot, conditions_plot, lengths_plot, passes_plot
-from stages.experiment.results import Run, StageOneCost, read_runs, results_folder, scores_path, teachers_path
+from stages.experiment.results import (
+    SUMMARY,
+    TABLES,
+    Run,
+    StageOneCost,
+    profile_name,
+    read_runs,
+    scores_path,
+    teachers_path,
+)
 from stages.project.datasets import PrepareSettings
 from stages.project.project import Project
 
@@ -29,18 +38,18 @@ Runs = dict[str, list[Run]]
 
 
 def run(project: Project, log: Callable[[str], None] = print) -> None:
-    """Read the scores of all runs and write table.md, runs.csv, summary.json and plots to the profile's results.
+    """Read the scores of all runs and write table.md, runs.csv and plots to results/experiment/tables/PROFILE, and SUMMARY.
 
     Arms and seeds that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored.
     """
-    experiment, results = load_experiment(), results_folder(project)
+    experiment, profile = load_experiment(), profile_name(project)
     possible = experiment.possible(project)
-    runs = {name: of_arm for name in possible if (of_arm := read_runs(results, name))}
+    runs = {name: of_arm for name in possible if (of_arm := read_runs(profile, name))}
     for name in (CONTROL, DISTILLED):
         if name not in runs:
-            raise UserError(f"{scores_path(results, name)}: not found: run `pipeline experiment score {name}`")
+            raise UserError(f"{scores_path(profile, name)}: not found: run `pipeline experiment score {name}`")
     views = project.section("prepare", PrepareSettings).views
-    stage_one, teachers = _read_teachers(teachers_path(results))
+    stage_one, teachers = _read_teachers(teachers_path(profile))
     main = [name for name in experiment.main if name in runs]
     costs = {name: store_cost(experiment.arms[name], stage_one, views) for name in main}
     pairs = _pairs(experiment, runs)
@@ -55,10 +64,11 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
         ]
     )
     columns = ["average", *_test_columns(runs[CONTROL][0])]
+    results = TABLES / profile
     with exclusive(results, remove_lock_file=True):
         write_atomically(results / "table.md", text.encode())
         write_atomically(results / "runs.csv", _csv([run for of_arm in runs.values() for run in of_arm]))
-        write_atomically(results / "summary.json", json_bytes(_summary(runs)))
+        write_atomically(SUMMARY, json_bytes({profile: _summary(runs)}))
         arms_plot(
             {name: {column: [_value(run, column) for run in runs[name]] for column in columns} for name in main},
             {name: {column: _value(scores, column) for column in columns} for name, scores in teachers.items()},

@@ -14,7 +14,7 @@ from stages.evaluate.seeds import mean_and_deviation
 from stages.experiment import score, table, train
 from stages.experiment.arms import Experiment, load_experiment
 from stages.experiment.costs import StoreCost, store_cost
-from stages.experiment.results import StageOneCost, read_runs, results_folder
+from stages.experiment.results import StageOneCost, profile_name, read_runs
 from stages.experiment.table import signed
 from stages.project.project import load_project, project_of
 from stages.project.students import StudentConfig
@@ -50,7 +50,7 @@ def write(folder: Path, document: object) -> None:
 def test_the_matrix_of_dvc_runs_every_arm_with_every_seed():
     line = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())
     experiment = load_experiment(ROOT / "experiments/arms.yaml")
-    assert line["vars"] == ["arms.yaml", "../params.yaml:evaluate"] and line["stages"]["train"]["foreach"] == "${arms}"
+    assert line["vars"] == ["arms.yaml"] and line["stages"]["train"]["foreach"] == "${arms}"
     assert experiment.headline == ("coco-only", "mpii-only", "joint", "control", "offline-4")
     assert set(experiment.headline) < set(experiment.main)
 
@@ -180,7 +180,8 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     settings = student_params()
     settings["datasets"]["coco"]["test"] = settings["datasets"]["coco"]["train"]
     settings["evaluate"] = {**settings.get("evaluate", {}), "name": "tiny"}
-    results = Path("results/experiment/tiny")
+    results = Path("results/experiment/tables/tiny")
+    scores_of = Path("results/experiment/scores/tiny")
     from stages import prepare
 
     prepare.run(project_of(settings), log=lambda line: None)
@@ -195,7 +196,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     score.run(project_of(settings), device="cpu", log=lambda line: None)
     table.run(project_of(settings), log=lambda line: None)
 
-    scores = {(name, each["seed"]): each for name in NAMES for each in read_runs(results, name)}
+    scores = {(name, each["seed"]): each for name in NAMES for each in read_runs("tiny", name)}
     assert scores["control", 0]["steps"] == 6
     assert "test" not in scores["sharpening-off", 0]
     expected = np.mean([scores["offline-4", seed]["average"] for seed in (0, 1)])
@@ -208,9 +209,9 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
         (name, seed) for name in NAMES for seed in ((0, 1) if name in FILE["headline"] else (0,))
     ]
     assert "| offline-4 | 2 | " in text and "Not scored yet" not in text
-    (results / "scores/few-control.json").unlink()
-    runs = read_runs(results, "offline-4")
-    (results / "scores/offline-4.json").write_text(json.dumps(runs[:1]))
+    (scores_of / "few-control.json").unlink()
+    runs = read_runs("tiny", "offline-4")
+    (scores_of / "offline-4.json").write_text(json.dumps(runs[:1]))
     table.run(project_of(settings), log=lambda line: None)
     text = (results / "table.md").read_text()
     assert "Not scored yet: offline-4 with seed 1, few-control (`pipeline experiment run ARM`)" in text
@@ -220,13 +221,13 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
 
     # Scores of another day are kept, those of a training of another length are not mixed with these.
     shutil.rmtree("data/experiment/students/offline-4/1")
-    (results / "scores/offline-4.json").write_text(json.dumps(runs))
+    (scores_of / "offline-4.json").write_text(json.dumps(runs))
     lines: list[str] = []
     score.run(project_of(settings), device="cpu", log=lines.append)
-    assert read_runs(results, "offline-4") == runs
+    assert read_runs("tiny", "offline-4") == runs
     assert "offline-4 with seed 1: not trained here, not scored now" in lines
     runs[1]["steps"] = 7
-    (results / "scores/offline-4.json").write_text(json.dumps(runs))
+    (scores_of / "offline-4.json").write_text(json.dumps(runs))
     with pytest.raises(UserError, match="seed 1 had 7 steps, seed 0 has 6: delete the file, or give"):
         score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
 
@@ -235,5 +236,5 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
 def test_a_profile_needs_a_name_that_is_a_folder(project, name):
     settings = student_params()
     settings["evaluate"] = {"name": name}
-    with pytest.raises(UserError, match=r"evaluate\.name: expected the name of a folder in results/experiment"):
-        results_folder(project_of(settings))
+    with pytest.raises(UserError, match=r"evaluate\.name: expected the name of folders in results/experiment"):
+        profile_name(project_of(settings))
