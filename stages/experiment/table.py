@@ -122,7 +122,11 @@ def differences_table(experiment: Experiment, runs: Runs) -> str:
     best = max(single, key=lambda name: float(np.mean([run["average"] for run in runs[name]])), default=CONTROL)
     bases = list(dict.fromkeys([CONTROL, best]))
     heads = ["difference of averages [95 % interval]", *(f"less {base} (seeds)" for base in bases)]
-    lines = [[name, *(_difference(runs[base], runs[name]) if name != base else "" for base in bases)] for name in runs]
+    lines = [
+        [name, *(_difference(runs[base], runs[name]) if name != base else "" for base in bases)]
+        for name in runs
+        if bases != [name]
+    ]
     return markdown_table(heads, lines)
 
 
@@ -138,15 +142,16 @@ def _difference(first: list[Run], second: list[Run]) -> str:
 def keypoints_table(dataset: str, runs: Runs, marked: Collection[str] = ()) -> str:
     """Return a Markdown table of the PCK@0.1 of each keypoint on the test people of a neutral set, the mean over the seeds, by arm.
 
-    Left and right are averaged. `marked` keypoints have an asterisk.
+    Left and right are averaged. `marked` keypoints have an asterisk. Those that no arm gives are left out.
     """
-    first = next(iter(runs.values()))[0]["keypoints"][dataset]
-    columns = list(dict.fromkeys(_without_side(keypoint) for keypoint in first))
+    given = [k for of_arm in runs.values() for k, value in of_arm[0]["keypoints"][dataset].items() if value is not None]
+    columns = list(dict.fromkeys(_without_side(keypoint) for keypoint in given))
     lines = []
     for name, of_arm in runs.items():
         by_column: dict[str, list[float]] = {column: [] for column in columns}
         for keypoint, value in ((k, v) for run in of_arm for k, v in run["keypoints"][dataset].items()):
-            by_column[_without_side(keypoint)].append(float("nan") if value is None else float(value))
+            if _without_side(keypoint) in columns:
+                by_column[_without_side(keypoint)].append(float("nan") if value is None else float(value))
         lines.append([name, *(_one_digit(float(np.mean(values))) for values in by_column.values())])
     stars = {_without_side(keypoint) for keypoint in marked}
     heads = [column.replace("_", " ") + "*" * (column in stars) for column in columns]

@@ -111,7 +111,7 @@ def test_costs_count_the_views_that_an_arm_uses():
 
 def test_keypoints_of_a_neutral_set_are_means_over_sides_and_seeds():
     keypoints = [
-        {"left_hip": 10.0, "right_hip": 20.0, "head_top": 50.0},
+        {"left_hip": 10.0, "right_hip": 20.0, "head_top": 50.0, "heel": None},
         {"left_hip": 30.0, "right_hip": 40.0, "head_top": None},
     ]
     runs = {
