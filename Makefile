@@ -7,8 +7,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # glibc keeps the memory of large arrays: without it a tenth of a training's time goes into asking for the same memory again.
 export GLIBC_TUNABLES ?= glibc.malloc.mmap_threshold=2000000000:glibc.malloc.trim_threshold=4000000000
+# Where this is set, as in many containers, every command compiles all of torch's Python again: two seconds of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: repro test bench experiment comparison real real-arm real-files faults lock clean
+.PHONY: repro test types tests bench experiment comparison real real-arm real-files faults lock clean
 
 repro: .venv/installed
 	@test -e .git || dvc config --local core.no_scm true
@@ -17,7 +19,10 @@ repro: .venv/installed
 test: .venv/installed
 	ruff check
 	ruff format --check
+	$(MAKE) --no-print-directory --jobs 2 types tests
+types: .venv/installed
 	mypy
+tests: .venv/installed
 	pytest -n auto --dist worksteal
 
 # What the speeds in docs/scale.md are measured with; needs a machine of its own, 15 minutes.
