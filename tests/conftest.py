@@ -30,8 +30,8 @@ from tests.forks import Forks
 REAL = ROOT.parent / "shared" / "real"
 """Real images, annotations and models of others, none of which are in the repository."""
 
-LONGEST = ("test_end_to_end.py", "test_real.py")
-"""Files with the longest tests."""
+LONGEST = ("test_end_to_end.py", "test_real.py", "test_own_skeletons.py")
+"""Files with the longest tests, or with what they share: the first files are not divided among processes."""
 
 MEMORY = Path("/dev/shm")
 """A folder in memory, where there is one."""
