@@ -743,7 +743,7 @@ def experiment_score(
     device: DeviceOption = "auto",
 ) -> None:
     """Score the trained arms and the teachers into results/experiment, in a folder for each profile. Trains nothing."""
-    from stages.experiment import score
+    from stages.experiment.scoring import run as score
 
     score.run(_project(), arm, seed, device)
 
@@ -753,7 +753,8 @@ def experiment_run(
     arm: ArmName, seed: SeedOption = None, device: DeviceOption = "auto", resume: ResumeOption = False
 ) -> None:
     """Train one arm and score it: `experiment train` and `experiment score` in one command."""
-    from stages.experiment import score, train
+    from stages.experiment import train
+    from stages.experiment.scoring import run as score
 
     project = _project()
     train.run(project, arm, seed, device, resume)
@@ -763,9 +764,9 @@ def experiment_run(
 @experiment.command("table")
 def experiment_table() -> None:
     """Write all runs as tables (Markdown, CSV) and plots beside their scores, with mean and spread over the seeds."""
-    from stages.experiment import table
+    from stages.experiment.tables import run as tables
 
-    table.run(_project())
+    tables.run(_project())
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ def store_kind(path: StoreLocation, kinds: Sequence[type[Layout]]) -> type[Layou
     return next((kind for kind in kinds if form == kind.FORMAT), kinds[0])
 
 
-def is_complete(path: StoreLocation) -> bool:
+def has_manifest(path: StoreLocation) -> bool:
     """Return whether a store has an undamaged manifest, which is written last."""
     return read_store_manifest(path) is not None
 

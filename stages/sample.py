@@ -25,6 +25,7 @@ from pipeline.common.files import replace_folder, sha256, write_atomically
 from pipeline.common.image_encoding import encode_image
 from pipeline.common.locks import exclusive
 from pipeline.common.progress import progress
+from pipeline.common.threads import cores
 from pipeline.sample.annotations import Drawn, coco_file, halpe_file, mpii_file, mpii_truth_arrays
 from pipeline.sample.pose import Style
 from pipeline.sample.scene import render_scene
@@ -131,7 +132,7 @@ def draw_parts(settings: SampleSettings, folder: Path) -> dict[SamplePart, list[
     for part in (*TRAIN, *TEST):
         (folder / part.images).mkdir(parents=True, exist_ok=True)
 
-    workers = min(settings.workers or os.cpu_count() or 1, len(jobs))
+    workers = min(settings.workers or cores(), len(jobs))
     parts: dict[SamplePart, list[Drawn]] = {part: [] for part in (*TRAIN, *TEST)}
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from cache.backend import StoreLocation, backend_of
 from cache.crops import CropLayout
 from cache.layout import Layout
-from cache.reader import is_complete, read_layout, store_kind, verify_store
+from cache.reader import has_manifest, read_layout, store_kind, verify_store
 from cache.targets import TargetLayout
 from pipeline.common.errors import UserError
 from pipeline.common.progress import progress
@@ -30,7 +30,7 @@ def info(name: Path | str, log: Callable[[str], None] = print) -> None:
     log(f"{path}: {layout.description}")
     log(f"  {layout.shards} shards of {layout.people_per_shard} people, {size / 1e6:.2f} MB")
     finished = "finished; are its bytes right? `pipeline cache verify`"
-    log(f"  {finished if is_complete(path) else f'not finished: run `{rebuild_command}`'}")
+    log(f"  {finished if has_manifest(path) else f'not finished: run `{rebuild_command}`'}")
     for key, value in fingerprint.items():
         log(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
 

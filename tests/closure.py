@@ -17,8 +17,8 @@ STAGE_FILES = {
     "evaluate": "stages/evaluate/run.py",
     "report": "stages/report/run.py",
     "train": "stages/experiment/train.py",
-    "score": "stages/experiment/score.py",
-    "table": "stages/experiment/table.py",
+    "score": "stages/experiment/scoring/run.py",
+    "table": "stages/experiment/tables/run.py",
 }
 
 __all__ = ["PACKAGES", "ROOT", "STAGE_FILES", "closure", "imported_modules", "package_of", "source_files"]

@@ -68,11 +68,17 @@ def resample_seeds(by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return float64 (B,): for each of B resamples of the images, the mean of `by_seed` (S, B) over S rows drawn with replacement.
 
     A row is a training's score on the resamples, or the difference of two trainings of the same seed. The result varies as the mean
-    would with other trainings and other images. Of few seeds it varies too little, by a factor of sqrt((S - 1) / S).
+    would with other trainings and other images: drawn rows deviate from their mean by too little, and sqrt(S / (S - 1)) makes up for it
+    (Efron 1982, "The jackknife, the bootstrap and other resampling plans"). One row says nothing about other trainings: the result is
+    over images alone.
     """
     count, resamples = by_seed.shape
+    if count == 1:
+        return by_seed[0]
     drawn = np.random.default_rng(seed).integers(count, size=(count, resamples))
-    return np.take_along_axis(by_seed, drawn, axis=0).mean(axis=0)
+    mean = by_seed.mean(axis=0)
+    deviation = np.take_along_axis(by_seed, drawn, axis=0).mean(axis=0) - mean
+    return mean + deviation * np.sqrt(count / (count - 1))
 
 
 def draw_resamples(image_id: np.ndarray, count: int, seed: Sequence[int]) -> Resamples:

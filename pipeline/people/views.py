@@ -1,4 +1,4 @@
-"""Views: the image regions in which every teacher and student sees a person. They are drawn once and stored."""
+"""Views: the image regions in which teachers see a person, and the students that replay them. They are drawn once and stored."""
 
 from dataclasses import dataclass
 from pathlib import Path

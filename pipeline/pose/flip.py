@@ -1,4 +1,4 @@
-"""The rule for a flipped keypoint: in the mirror image, `left_` and `right_` change places. Averaging over flips stands beside it."""
+"""The rule by name for a flipped keypoint, which `Skeleton.flipped` takes where a skeleton has no partners of its own."""
 
 
 def flipped_name(keypoint: str) -> str:

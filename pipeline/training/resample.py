@@ -1,4 +1,4 @@
-"""Training targets as distributions in the student's frame: Gaussians around labels, and resampled targets of teachers (torch).
+"""Arithmetic of distributions: Gaussians around points, and resampling by a scale and a shift (torch). student_frame.py says which.
 
 Targets are a tuple: maps (B, K, H, W) alone, or bins, one row per axis, (B, K, Wx) and (B, K, Hy).
 """

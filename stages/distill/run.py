@@ -15,7 +15,7 @@ from pipeline.training.distributed import process_info
 from stages.distill.inputs import build_inputs
 from stages.project.project import Project
 from stages.project.students import COST_FILE, SEEDS, STUDENTS, StudentConfig
-from stages.students.settings import settings_of
+from stages.students.settings import DistillSettings, recipe, settings_of
 from stages.training.inputs import TrainingInputs
 from stages.training.run import TrainedNetwork, training, write_curve
 
@@ -107,7 +107,7 @@ def train_student(
         if trained.is_main:
             people = sum(int(source.people.use.sum()) for source in inputs.sources)
             log(f"student {name}: {trained.steps} steps over {people} people in {trained.seconds:.0f} s")
-            _write(trained, inputs, config, folder)
+            _write(trained, inputs, config, settings_of(project, name, config), folder)
             log(f"{folder}: written")
     return TrainingCost(
         steps=trained.steps,
@@ -119,12 +119,15 @@ def train_student(
     )
 
 
-def _write(trained: TrainedNetwork, inputs: TrainingInputs, config: StudentConfig, folder: Path) -> None:
+def _write(
+    trained: TrainedNetwork, inputs: TrainingInputs, config: StudentConfig, settings: DistillSettings, folder: Path
+) -> None:
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     start = inputs.initial_weights and inputs.initial_weights.record
-    more = {"arm": vars(config), "seed": inputs.seed, "start": start, "seconds": round(trained.seconds, 1)}
+    more = {"arm": vars(config), "settings": recipe(settings), "seed": inputs.seed, "start": start}
+    more["seconds"] = round(trained.seconds, 1)
     save_student(Student(trained.network, inputs.network, inputs.spec), aside, more)
     write_curve(trained.curve, aside / "curve.csv")
     if (folder / SEEDS).is_dir():

@@ -15,7 +15,7 @@ SUMMARY = RESULTS / "summary.json"
 """The means of the profile that was tabled last, under its name, for `dvc metrics`."""
 
 Run = dict[str, Any]
-"""The cost and the scores of one student, as stages.experiment.score writes them: `arm`, `seed`, `steps`, `validation`, `test`, ..."""
+"""The cost and the scores of one student, as stages.experiment.scoring writes them: `arm`, `seed`, `steps`, `validation`, `test`, ..."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trains an arm of the comparison with each seed. stages.experiment.score scores it, so that an edit to a metric trains nothing."""
+"""Trains an arm of the comparison with each seed. stages.experiment.scoring scores it, so that an edit to a metric trains nothing."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,9 @@
 """The section `distill` of params.yaml, and what follows from it: the student's network and its spec."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -54,6 +55,12 @@ def settings_of(project: Project, name: str, student: StudentConfig) -> DistillS
     """Return the settings of `distill` with the changes of a student."""
     settings = project.section("distill", DistillSettings, student.distill, f"students.{name}.distill")
     return dataclasses.replace(settings, training=settings.training.times(student.length))
+
+
+def recipe(settings: DistillSettings) -> dict[str, Any]:
+    """Return the settings that a student's weights depend on, besides its seed, as values of JSON: student.json keeps them."""
+    values = {name: value for name, value in vars(settings).items() if name != "seeds"}
+    return dict(json.loads(json.dumps(values | {"training": settings.training.affects_weights})))
 
 
 def network_settings(settings: DistillSettings) -> NetworkSettings:

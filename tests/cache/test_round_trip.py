@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from cache.manifest import read_store_manifest
-from cache.reader import is_complete
+from cache.reader import has_manifest
 from cache.targets import TargetLayout, compressed_bytes, open_targets
 from cache.writer import finish, open_for_writing, write_shard
 from pipeline.common.errors import UserError
@@ -187,7 +187,7 @@ def test_finish_wants_every_shard(tmp_path):
     write(tmp_path / "a.zarr", shards=[0, 2])
     with pytest.raises(ValueError, match=r"shards \[1\] are not done"):
         finish(tmp_path / "a.zarr", LAYOUT, fingerprint())
-    assert not is_complete(tmp_path / "a.zarr")
+    assert not has_manifest(tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize("separate", [False, True])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.metrics.bootstrap import Resamples, Score, draw_resamples, mean_score, ratio_score
+from pipeline.metrics.bootstrap import Resamples, Score, draw_resamples, mean_score, ratio_score, resample_seeds
 
 
 def test_a_resample_draws_as_many_images_as_there_are_again_and_again_the_same():
@@ -81,3 +81,16 @@ def test_a_mean_is_resampled_where_all_are():
     assert found.value == 2 and found.resampled.tolist() == [2.5, 2.5]
     assert mean_score([*two, Score(5.0, np.zeros(0))]).resampled.tolist() == []
     assert np.isnan(mean_score([]).value)
+
+
+@pytest.mark.parametrize("values", [[0.0, 2.0], [1.0, 2.0, 6.0], [3.0, 1.0, 4.0, 1.0, 5.0]])
+def test_means_over_few_seeds_vary_as_much_as_those_of_other_seeds(values):
+    by_seed = np.tile(np.array(values)[:, None], 20_000)
+    drawn = resample_seeds(by_seed)
+    assert drawn.mean() == pytest.approx(np.mean(values), abs=0.05)
+    assert drawn.std() == pytest.approx(np.std(values, ddof=1) / np.sqrt(len(values)), rel=0.02)
+
+
+def test_one_seed_is_resampled_over_its_images_alone():
+    by_image = np.random.default_rng(0).normal(size=(1, 50))
+    assert np.array_equal(resample_seeds(by_image), by_image[0])

@@ -11,11 +11,13 @@ import yaml
 
 from pipeline.common.errors import UserError
 from stages.evaluate.seeds import mean_and_deviation
-from stages.experiment import score, table, train
+from stages.experiment import train
 from stages.experiment.arms import Experiment, load_experiment
-from stages.experiment.costs import StoreCost, store_cost
 from stages.experiment.results import StageOneCost, profile_name, read_runs
-from stages.experiment.table import signed
+from stages.experiment.scoring import run as score
+from stages.experiment.tables import markdown
+from stages.experiment.tables import run as table
+from stages.experiment.tables.costs import StoreCost, store_cost
 from stages.project.project import load_project, project_of
 from stages.project.students import StudentConfig
 from stages.teach import run as teach
@@ -118,7 +120,7 @@ def test_keypoints_of_a_neutral_set_are_means_over_sides_and_seeds():
         "control": [{"keypoints": {"lsp": each}} for each in keypoints],
         "other": [{"keypoints": {"lsp": keypoints[0]}}],
     }
-    assert table.keypoints_table("lsp", runs, {"head_top", "nose"}).splitlines() == [
+    assert markdown.keypoints_table("lsp", runs, {"head_top", "nose"}).splitlines() == [
         "| lsp: PCK@0.1 | hip | head top* |",
         "|---|---:|---:|",
         "| control | 25.0 |  |",
@@ -133,11 +135,11 @@ def test_differences_are_paired_by_seed_and_resampled_over_seeds_and_images():
         [{"seed": s, "average": 40.0 + s + gain, "resampled": 40.0 + s + gain + images} for s in seeds]
         for gain, seeds in ((0.0, (0, 1, 2, 3)), (2.0, (1, 2, 3, 4)))
     ]
-    seeds, difference = table.paired_difference(*runs)
+    seeds, difference = markdown.paired_difference(*runs)
     assert seeds == 3 and difference.value == pytest.approx(2.0)
     assert difference.interval == (pytest.approx(2.0), pytest.approx(2.0))
     runs[1][0]["resampled"] = runs[1][0]["resampled"] + random.normal(0, 3, 400)
-    low, high = table.paired_difference(*runs)[1].interval
+    low, high = markdown.paired_difference(*runs)[1].interval
     assert low < 1.0 and high > 3.0
 
 
@@ -148,10 +150,80 @@ def test_an_ablation_is_compared_with_the_arm_of_the_same_teachers():
     )
     averages = zip(arms, (40.0, 42.0, 41.0, 45.0), strict=True)
     runs = {name: [{"seed": 0, "validation": {"average": value}}] for name, value in averages}
-    text = table.ablations_table(experiment, runs)
+    text = markdown.ablations_table(experiment, runs)
     assert "| longer-control | 1 | 41.0 | +1.0 to control |" in text
     assert "| longer | 1 | 45.0 | +3.0 to offline-4 |" in text
     assert "| offline-4 | 1 | 42.0 |  |" in text
+
+
+def averages_of_seeds(values: dict[int, float]) -> list[dict]:
+    images = np.random.default_rng(0).normal(0, 3, 200)
+    return [{"seed": seed, "average": value, "resampled": value + images} for seed, value in values.items()]
+
+
+def test_an_ablation_without_a_common_seed_is_compared_with_nobody():
+    arms = {
+        "control": StudentConfig(["a"]),
+        "offline-4": StudentConfig(["a"], ["t"]),
+        "longer": StudentConfig(["a"], ["t"]),
+    }
+    experiment = Experiment((0, 1), 1, (), {}, ("longer",), arms)
+    runs = {name: [{"seed": int(name == "longer"), "validation": {"average": 40.0}}] for name in arms}
+    assert "| longer | 1 | 40.0 | no common seed with offline-4 |" in markdown.ablations_table(experiment, runs)
+
+
+def test_conditions_are_paired_by_seed_and_never_by_position():
+    pair = averages_of_seeds({0: 40.0, 1: 50.0}), averages_of_seeds({1: 53.0, 2: 70.0})
+    text = markdown.conditions_table({"few labels": pair})
+    assert "| few labels | 45.0 ± 7.1 | 61.5 ± 12.0 | +3.0 [+3.0, +3.0] (1) |" in text
+    assert "no common seed" in markdown.conditions_table({"x": (pair[0][:1], pair[1])})
+
+
+def test_each_arm_is_compared_with_the_headlines_arms_without_teachers():
+    arms = {
+        "a-only": StudentConfig(["a"]),
+        "control": StudentConfig(["a", "b"]),
+        "offline-4": StudentConfig(["a", "b"], ["t"]),
+        "offline-8": StudentConfig(["a", "b"], ["t"]),
+    }
+    experiment = Experiment((0, 1), 1, ("a-only", "control", "offline-4"), {}, (), arms)
+    values = {
+        "a-only": {0: 30.0},
+        "control": {0: 40.0, 1: 41.0},
+        "offline-4": {0: 42.0, 1: 43.0},
+        "offline-8": {1: 44.0},
+    }
+    text = markdown.differences_table(experiment, {name: averages_of_seeds(v) for name, v in values.items()})
+    assert text.splitlines() == [
+        "| difference of averages [95 % interval] | less control (seeds) | less a-only (seeds) |",
+        "|---|---:|---:|",
+        "| a-only | -10.0 [-10.0, -10.0] (1) |  |",
+        "| control |  | +10.0 [+10.0, +10.0] (1) |",
+        "| offline-4 | **+2.0 [+2.0, +2.0]** (2) | +12.0 [+12.0, +12.0] (1) |",
+        "| offline-8 | +3.0 [+3.0, +3.0] (1) | no common seed |",
+    ]
+
+
+def test_each_datasets_own_student_is_judged_on_that_one():
+    project = load_project(ROOT / "params.yaml")
+    experiment = load_experiment(ROOT / "experiments/arms.yaml")
+
+    def runs(values: dict[int, tuple[float, float]]) -> list[dict]:
+        return [
+            {"seed": s, "test": {"coco": {"AP": ap}, "mpii": {"PCKh@0.5": pckh}}} for s, (ap, pckh) in values.items()
+        ]
+
+    of_arms = {"coco-only": runs({0: (10.0, 1.0), 1: (20.0, 1.0)}), "mpii-only": runs({1: (2.0, 60.0), 2: (2.0, 70.0)})}
+    expected = {"coco AP": [20.0], "mpii PCKh@0.5": [60.0], "average": [40.0]}
+    assert markdown.specialists(project, experiment, of_arms) == expected
+    assert markdown.specialists(project, experiment, {"coco-only": of_arms["coco-only"]}) == {}
+
+
+def test_scores_that_count_keypoints_a_model_lacks_are_marked():
+    run = {"seed": 0, "passes": 0, "cpu_seconds": 1.0, "average": 40.0, "test": {"coco": {"AP": 30.0}}, "lacking": {}}
+    lacking = {**run, "missed": ["average", "coco AP"]}
+    text = markdown.arms_table({"control": [run]}, {"control": StoreCost(0, 0, 0)}, {"teacher mpii": lacking}, {})
+    assert "| control | 1 | 40.0 | 30.0 |" in text and "| teacher mpii |  | 40.0† | 30.0† |" in text
 
 
 def test_lengths_are_of_the_arms_that_differ_in_length_alone():
@@ -171,8 +243,8 @@ def test_mean_and_deviation():
     assert mean_and_deviation([50.0, 52.0, 54.0]) == "52.0 ± 2.0"
     assert mean_and_deviation([50.0]) == "50.0"
     assert mean_and_deviation([50.0, float("nan")]) == ""
-    assert signed(np.array([1.0, 2.0])) == "+1.5 ± 0.7"
-    assert signed(np.array([-1.0, -1.0])) == "-1.0 ± 0.0"
+    assert markdown.signed(np.array([1.0, 2.0])) == "+1.5 ± 0.7"
+    assert markdown.signed(np.array([-1.0, -1.0])) == "-1.0 ± 0.0"
 
 
 @pytest.mark.slow
@@ -201,6 +273,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     assert "test" not in scores["sharpening-off", 0]
     expected = np.mean([scores["offline-4", seed]["average"] for seed in (0, 1)])
     text = (results / "table.md").read_text()
+    assert {path.name for path in results.glob("*.png")} == {"arms.png", "passes.png", "conditions.png"}
     row = next(line for line in text.splitlines() if line.startswith("| offline-4 |"))
     assert row.split("|")[3].strip().startswith(f"{expected:.1f} ± ")
     with open(results / "runs.csv", newline="") as stream:
@@ -216,8 +289,9 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     text = (results / "table.md").read_text()
     assert "Not scored yet: offline-4 with seed 1, few-control (`pipeline experiment run ARM`)" in text
     assert "few labels" not in text and "| teacher tiny |" in text
-    for plot in ("arms.png", "passes.png", "conditions.png", "lengths.png"):
-        assert (results / plot).read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in results.glob("*.png")} == {"arms.png", "passes.png"}
+    for plot in results.glob("*.png"):
+        assert plot.read_bytes().startswith(b"\x89PNG")
 
     # Scores of another day are kept, those of a training of another length are not mixed with these.
     shutil.rmtree("data/experiment/students/offline-4/1")
@@ -230,6 +304,31 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     (scores_of / "offline-4.json").write_text(json.dumps(runs))
     with pytest.raises(UserError, match="seed 1 had 7 steps, seed 0 has 6: delete the file, or give"):
         score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
+    runs[1]["steps"] = 6
+    (scores_of / "offline-4.json").write_text(json.dumps([runs[0], {**runs[1], "recipe": "another"}]))
+    with pytest.raises(UserError, match="seed 1 was trained with other settings than seed 0: delete the file"):
+        score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
+    (scores_of / "offline-4.json").write_text(json.dumps(runs))
+    fewer = {**settings, "evaluate": {**settings["evaluate"], "resamples": 7}}
+    with pytest.raises(UserError, match="seed 1 was judged on other people or resamples than seed 0"):
+        score.run(project_of(fewer), "offline-4", 0, device="cpu", log=lambda line: None)
+
+    # A student of another profile, which params.yaml no longer describes, is not scored as one of this profile.
+    other = {**settings, "distill": {**settings["distill"], "min_score": 0.9}}
+    with pytest.raises(
+        UserError, match=r"distill\.min_score was 0\.\d+, is 0\.9: run `pipeline experiment train control --seed 0`"
+    ):
+        score.run(project_of(other), device="cpu", log=lambda line: None)
+    write(Path(), {**FILE, "arms": {**FILE["arms"], "control": {"datasets": ["coco"], "label_drop": 0.1}}})
+    with pytest.raises(
+        UserError, match=r"has another `arm` than experiments/arms\.yaml: run `pipeline experiment train"
+    ):
+        score.run(project_of(settings), "control", device="cpu", log=lambda line: None)
+    write(Path(), {**FILE, "arms": {name: {**arm, "datasets": ["none"]} for name, arm in FILE["arms"].items()}})
+    with pytest.raises(
+        UserError, match=r"arms\.yaml: expected arms whose datasets, teachers and views params\.yaml has, found none"
+    ):
+        score.run(project_of(settings), device="cpu", log=lambda line: None)
 
 
 @pytest.mark.parametrize("name", [None, "../elsewhere", "a b"])

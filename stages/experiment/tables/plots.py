@@ -1,4 +1,4 @@
-"""Plots of the comparison as PNG. The plotted values are computed by stages.experiment.table."""
+"""Plots of the comparison as PNG. The plotted values are computed by stages.experiment.tables.run."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -50,27 +50,36 @@ def arms_plot(
 
 
 def passes_plot(points: Sequence[Point], path: Path) -> None:
-    """Plot average accuracy over teacher forward passes: arms with teachers as points with error bars, arms without as lines."""
+    """Plot average accuracy over teacher forward passes: arms with teachers as points with error bars, arms without as lines.
+
+    An arm of one seed has no error bar, and its point is hollow. The number of seeds stands behind the name.
+    """
     with rc_context(PLOT_STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
         for color, point in zip(COLORS * 2, points, strict=False):
-            mean, spread = float(np.mean(point.averages)), float(np.std(point.averages, ddof=len(point.averages) > 1))
+            mean, count = float(np.mean(point.averages)), len(point.averages)
+            label = f"{point.name} ({count})"
             if not point.passes:
                 axes.axhline(mean, color=color, linewidth=1, linestyle="--")
                 axes.annotate(
-                    f"{point.name} (no teacher)", (1, mean), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+                    f"{label}, no teacher", (1, mean), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                     textcoords="offset points", color=color, ha="right",
                 )  # fmt: skip
                 continue
-            axes.errorbar(point.passes, mean, spread, fmt="o", color=color, capsize=3)
-            axes.annotate(point.name, (point.passes, mean), xytext=(7, 4), textcoords="offset points", color=color)
+            if count > 1:
+                axes.errorbar(
+                    point.passes, mean, float(np.std(point.averages, ddof=1)), fmt="o", color=color, capsize=3
+                )
+            else:
+                axes.plot(point.passes, mean, "o", color=color, markerfacecolor="none")
+            axes.annotate(label, (point.passes, mean), xytext=(7, 4), textcoords="offset points", color=color)
         axes.set_xlim(left=0)
         axes.margins(x=0.2, y=0.15)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_xlabel("crops that teachers are run on")
         axes.set_ylabel("average of COCO AP and MPII PCKh@0.5")
-        axes.set_title("Accuracy against teacher forward passes (mean and standard deviation over seeds)")
+        axes.set_title("Accuracy against teacher forward passes (mean and standard deviation over that many seeds)")
         _write(figure, path)
 
 

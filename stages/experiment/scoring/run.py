@@ -1,4 +1,4 @@
-"""Scores trained students and teachers of the comparison, and measures the cost of stage one. The tables are stages.experiment.table's."""
+"""Scores trained students and teachers of the comparison, and measures the cost of stage one. The tables are stages.experiment.tables'."""
 
 import json
 from collections.abc import Callable
@@ -19,9 +19,10 @@ from stages.evaluate.models import Model, student_in_folder, teachers_of
 from stages.evaluate.parts import DatasetPart
 from stages.evaluate.results import EvaluateSettings, average_score
 from stages.evaluate.run import score_part
-from stages.experiment.arms import Experiment, load_experiment, run_folder
+from stages.experiment.arms import ARMS, Experiment, load_experiment, run_folder
 from stages.experiment.results import TEACHERS, Run, profile_name, read_runs, scores_path, teachers_path
-from stages.experiment.stage_one import measured_costs
+from stages.experiment.scoring.recipe import judges_digest, recipe_digest
+from stages.experiment.scoring.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
 from stages.project.project import Project
 from stages.project.students import COST_FILE
@@ -38,7 +39,8 @@ def run(
 
     With `name` only that arm's, with `seed` only that seed's. Without `name` the teachers are scored, too, and the cost of stage one is
     measured. Scores of students that are not here, since they were trained on another day or machine, are kept. Arms of `ablations` are
-    scored on validation people alone. UserError where nothing that was asked for is trained.
+    scored on validation people alone. UserError where nothing that was asked for is trained, and where a student was trained with other
+    settings than the project has now.
     """
     experiment, profile = load_experiment(), profile_name(project)
     arms = experiment.possible(project) if name is None else [name]
@@ -50,15 +52,18 @@ def run(
     ]
     trained = [run for run in asked if (run_folder(*run) / COST_FILE).is_file()]
     missing = [run for run in asked if run not in trained]
-    if not trained or (missing and name is not None):
+    if not asked:
+        raise UserError(f"{ARMS}: expected arms whose datasets, teachers and views params.yaml has, found none")
+    if not trained:
         arm, number = missing[0]
         raise UserError(
             f"{run_folder(arm, number) / COST_FILE}: not found: run `pipeline experiment train {arm} --seed {number}`"
         )
     scored: list[Run] = []
+    judges = judges_digest(project)
     with progress(len(trained), "scoring", "students") as bar:
         for arm, number in trained:
-            scored.append(_scored(project, experiment, arm, number, device))
+            scored.append({**_scored(project, experiment, arm, number, device), "judges": judges})
             write_atomically(scores_path(profile, arm), json_bytes(_with_kept(profile, arm, scored)))
             bar.update(1)
     for arm in dict.fromkeys(run["arm"] for run in scored):
@@ -80,14 +85,21 @@ def run(
 def _with_kept(profile: str, arm: str, scored: list[Run]) -> list[Run]:
     """Return the runs of an arm in the order of their seeds: those just scored, and of other seeds those in the file.
 
-    UserError where the two have not the same length or number of parameters.
+    UserError where the two have not the same length, number of parameters or settings, or were judged on other people or resamples.
     """
     now = [run for run in scored if run["arm"] == arm]
     kept = [run for run in read_runs(profile, arm) if run["seed"] not in {run["seed"] for run in now}]
-    for run, key in ((run, key) for run in kept for key in ("steps", "parameters")):
-        if run[key] != now[0][key]:
+    other = {"recipe": "was trained with other settings", "judges": "was judged on other people or resamples"}
+    for run, key in ((run, key) for run in kept for key in ("steps", "parameters", *other)):
+        if run.get(key) != now[0][key]:
+            seeds = run["seed"], now[0]["seed"]
+            what = (
+                f"{other[key]} than seed {seeds[1]}"
+                if key in other
+                else f"had {run[key]} {key}, seed {seeds[1]} has {now[0][key]}"
+            )
             raise UserError(
-                f"{scores_path(profile, arm)}: seed {run['seed']} had {run[key]} {key}, seed {now[0]['seed']} has {now[0][key]}: "
+                f"{scores_path(profile, arm)}: seed {seeds[0]} {what}: "
                 "delete the file, or give the changed profile another `evaluate.name` in params.yaml"
             )
     return sorted([*kept, *now], key=lambda run: int(run["seed"]))
@@ -95,7 +107,7 @@ def _with_kept(profile: str, arm: str, scored: list[Run]) -> list[Run]:
 
 def _scored(project: Project, experiment: Experiment, name: str, seed: int, device: Device) -> Run:
     """Return the cost of a student and its `validation` scores, and, unless it is an ablation, its `_test_scores`."""
-    path = run_folder(name, seed) / COST_FILE
+    path, recipe = run_folder(name, seed) / COST_FILE, recipe_digest(project, name, experiment.arms[name], seed)
     try:
         cost = json.loads(path.read_text())
     except ValueError as error:
@@ -106,13 +118,14 @@ def _scored(project: Project, experiment: Experiment, name: str, seed: int, devi
     scores = {part: _accuracy(model, dataset, load_people(part, VALIDATION)) for part, dataset in _labelled(project)}
     validation = scores | {"average": float(np.mean(list(scores.values())))}
     tested = {} if name in experiment.ablations else _test_scores(project, model)
-    return {"arm": name, "seed": seed, **cost, "validation": validation, **tested}
+    return {"arm": name, "seed": seed, **cost, "recipe": recipe, "validation": validation, **tested}
 
 
 def _test_scores(project: Project, model: Model) -> dict[str, Any]:
     """Return a model's `test` scores, their `average`, and its values on the resamples of the test images as `resampled`.
 
-    On neutral sets, of which no label is trained on, also the PCK@0.1 of each keypoint, as `keypoints`, and `lacking`.
+    On neutral sets, of which no label is trained on, also the PCK@0.1 of each keypoint, as `keypoints`, and `lacking`. `missed` are the
+    columns of all these that count keypoints which the model does not give.
     """
     count = project.section("evaluate", EvaluateSettings).resamples
     datasets = {name: dataset for name, dataset in project.datasets.items() if dataset.test}
@@ -127,10 +140,15 @@ def _test_scores(project: Project, model: Model) -> dict[str, Any]:
         if not datasets[part].labels_train
         for other, value in _lacking(scores[part], dict(_labelled(project))).items()
     }
+    absent = set(project.skeleton.keypoints) - set(model.spec.skeleton.keypoints)
+    missed = [
+        f"{part} {key}" for part, of_part in scores.items() for key, score in of_part.scores.items() if score.missed
+    ]
     return {
         "test": {part: {key: score.value for key, score in of_part.scores.items()} for part, of_part in scores.items()},
         "average": average.value,
         "resampled": [round(value, 3) for value in average.resampled.tolist()],
+        "missed": [*(["average"] if average.missed else []), *missed, *(lacking if absent else [])],
         "lacking": lacking,
         "keypoints": {
             part: dict(zip(scores[part].keypoints["keypoint"], scores[part].keypoints["PCK@0.1"], strict=True))

@@ -1,0 +1,74 @@
+"""Says whether scores belong together: what a student was trained with, and on whom it was judged, each as a digest."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from cache.fingerprint import array_digest
+from pipeline.common.errors import UserError
+from stages.evaluate.results import EvaluateSettings
+from stages.experiment.arms import ARMS, run_folder
+from stages.project.datasets import TEST, VALIDATION, load_people
+from stages.project.project import Project
+from stages.project.students import StudentConfig, recorded_config
+from stages.students.settings import recipe, settings_of
+
+
+def recipe_digest(project: Project, arm: str, config: StudentConfig, seed: int) -> str:
+    """Return the sha256 of an arm's settings, the seed left out.
+
+    UserError where the student in the arm's folder was trained with other ones: params.yaml or arms.yaml have changed since.
+    """
+    folder = run_folder(arm, seed)
+    path = folder / "student.json"
+    try:
+        recorded = json.loads(path.read_text()).get("settings")
+        same_arm = recorded_config(folder) == config
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: expected what a student was trained with, found {error}: {_retrain(arm, seed, folder)}"
+        ) from error
+    now = recipe(settings_of(project, arm, config))
+    if not same_arm:
+        raise UserError(f"{path}: has another `arm` than {ARMS}: {_retrain(arm, seed, folder)}")
+    if recorded != now:
+        raise UserError(
+            f"{path}: was trained with other settings than params.yaml has: {_first_change(recorded, now)}: "
+            f"{_retrain(arm, seed, folder)}"
+        )
+    return hashlib.sha256(json.dumps([vars(config), now], sort_keys=True).encode()).hexdigest()
+
+
+def judges_digest(project: Project) -> str:
+    """Return the sha256 of the validation and test people and of their resamples: scores of other ones cannot be compared."""
+    settings = project.section("evaluate", EvaluateSettings)
+    total = hashlib.sha256(f"{settings.resamples} {project.seed}".encode())
+    for name, dataset in project.datasets.items():
+        for split in (VALIDATION, TEST):
+            if split not in dataset.splits:
+                continue
+            people = load_people(name, split)
+            arrays = (people.person, people.image, people.use, people.box, people.area, people.keypoints)
+            total.update(array_digest(*arrays, people.labelled, people.head_box).encode())
+    return total.hexdigest()
+
+
+def _first_change(recorded: Any, now: dict[str, Any]) -> str:
+    if not isinstance(recorded, dict):
+        return "it was trained by an earlier version, which did not keep them"
+    before, after = _flat(recorded), _flat(now)
+    key = next(key for key in (*after, *before) if before.get(key) != after.get(key))
+    return f"distill.{key} was {before.get(key)}, is {after.get(key)}"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by their keys with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _retrain(arm: str, seed: int, folder: Path) -> str:
+    return f"run `pipeline experiment train {arm} --seed {seed}`, or move {folder} away"
