@@ -20,7 +20,8 @@ from stages.evaluate.parts import DatasetPart
 from stages.evaluate.results import EvaluateSettings, average_score
 from stages.evaluate.run import score_part
 from stages.experiment.arms import ARMS, Experiment, load_experiment, run_folder
-from stages.experiment.results import TEACHERS, Run, profile_name, read_runs, scores_path, teachers_path
+from stages.experiment.results import TEACHERS, Run, profile_name, teachers_path
+from stages.experiment.scoring.kept import add_run
 from stages.experiment.scoring.recipe import judges_digest, recipe_digest
 from stages.experiment.scoring.stage_one import measured_costs
 from stages.project.datasets import TEST, VALIDATION, DatasetSettings, load_people
@@ -38,9 +39,9 @@ def run(
     """Write the scores of all trained students of the comparison, an entry per seed, to results/experiment/scores/PROFILE/NAME.json.
 
     With `name` only that arm's, with `seed` only that seed's. Without `name` the teachers are scored, too, and the cost of stage one is
-    measured. Scores of students that are not here, since they were trained on another day or machine, are kept. Arms of `ablations` are
-    scored on validation people alone. UserError where nothing that was asked for is trained, and where a student was trained with other
-    settings than the project has now.
+    measured. Scores of students that are not here, since they were trained on another day or machine, are kept, unless they cannot be
+    compared with the new ones (stages.experiment.scoring.kept). Arms of `ablations` are scored on validation people alone. UserError
+    where nothing that was asked for is trained, and where a student was trained with other settings than the project has now.
     """
     experiment, profile = load_experiment(), profile_name(project)
     arms = experiment.possible(project) if name is None else [name]
@@ -60,12 +61,16 @@ def run(
             f"{run_folder(arm, number) / COST_FILE}: not found: run `pipeline experiment train {arm} --seed {number}`"
         )
     scored: list[Run] = []
+    notes: list[str] = []
     judges = judges_digest(project)
     with progress(len(trained), "scoring", "students") as bar:
         for arm, number in trained:
             scored.append({**_scored(project, experiment, arm, number, device), "judges": judges})
-            write_atomically(scores_path(profile, arm), json_bytes(_with_kept(profile, arm, scored)))
+            if note := add_run(profile, scored[-1]):
+                notes.append(note)
             bar.update(1)
+    for note in notes:
+        log(note)
     for arm in dict.fromkeys(run["arm"] for run in scored):
         averages = [run["validation"]["average"] for run in scored if run["arm"] == arm]
         log(f"{arm}: {np.mean(averages):.1f} on validation people, mean of {len(averages)} seeds")
@@ -80,29 +85,6 @@ def run(
         }
         TEACHERS.mkdir(parents=True, exist_ok=True)
         write_atomically(teachers_path(profile), json_bytes(document))
-
-
-def _with_kept(profile: str, arm: str, scored: list[Run]) -> list[Run]:
-    """Return the runs of an arm in the order of their seeds: those just scored, and of other seeds those in the file.
-
-    UserError where the two have not the same length, number of parameters or settings, or were judged on other people or resamples.
-    """
-    now = [run for run in scored if run["arm"] == arm]
-    kept = [run for run in read_runs(profile, arm) if run["seed"] not in {run["seed"] for run in now}]
-    other = {"recipe": "was trained with other settings", "judges": "was judged on other people or resamples"}
-    for run, key in ((run, key) for run in kept for key in ("steps", "parameters", *other)):
-        if run.get(key) != now[0][key]:
-            seeds = run["seed"], now[0]["seed"]
-            what = (
-                f"{other[key]} than seed {seeds[1]}"
-                if key in other
-                else f"had {run[key]} {key}, seed {seeds[1]} has {now[0][key]}"
-            )
-            raise UserError(
-                f"{scores_path(profile, arm)}: seed {seeds[0]} {what}: "
-                "delete the file, or give the changed profile another `evaluate.name` in params.yaml"
-            )
-    return sorted([*kept, *now], key=lambda run: int(run["seed"]))
 
 
 def _scored(project: Project, experiment: Experiment, name: str, seed: int, device: Device) -> Run:

@@ -48,7 +48,8 @@ CONDITIONS, LENGTHS = "conditions.png", "lengths.png"
 def run(project: Project, log: Callable[[str], None] = print) -> None:
     """Read the scores of all runs and write table.md, runs.csv and plots to results/experiment/tables/PROFILE, and SUMMARY.
 
-    Arms and seeds that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored.
+    Arms and seeds that are not scored yet are left out and named. UserError where CONTROL or DISTILLED is not scored, or where an arm
+    was judged on other people than CONTROL.
     """
     experiment, profile = load_experiment(), profile_name(project)
     possible = experiment.possible(project)
@@ -56,6 +57,12 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
     for name in (CONTROL, DISTILLED):
         if name not in runs:
             raise UserError(f"{scores_path(profile, name)}: not found: run `pipeline experiment score {name}`")
+    for name, of_arm in runs.items():
+        if of_arm[0].get("judges") != runs[CONTROL][0].get("judges"):
+            raise UserError(
+                f"{scores_path(profile, name)}: {name} was judged on other people or resamples than {CONTROL}: run `pipeline experiment "
+                f"score {name}`, and the same for {CONTROL}, or take away what was judged differently"
+            )
     views = project.section("prepare", PrepareSettings).views
     stage_one, teachers = _read_teachers(teachers_path(profile))
     main = [name for name in experiment.main if name in runs]

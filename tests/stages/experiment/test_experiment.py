@@ -300,18 +300,32 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     score.run(project_of(settings), device="cpu", log=lines.append)
     assert read_runs("tiny", "offline-4") == runs
     assert "offline-4 with seed 1: not trained here, not scored now" in lines
-    runs[1]["steps"] = 7
-    (scores_of / "offline-4.json").write_text(json.dumps(runs))
-    with pytest.raises(UserError, match="seed 1 had 7 steps, seed 0 has 6: delete the file, or give"):
-        score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
-    runs[1]["steps"] = 6
-    (scores_of / "offline-4.json").write_text(json.dumps([runs[0], {**runs[1], "recipe": "another"}]))
-    with pytest.raises(UserError, match="seed 1 was trained with other settings than seed 0: delete the file"):
-        score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
-    (scores_of / "offline-4.json").write_text(json.dumps(runs))
+    kept = json.dumps(runs)
     fewer = {**settings, "evaluate": {**settings["evaluate"], "resamples": 7}}
-    with pytest.raises(UserError, match="seed 1 was judged on other people or resamples than seed 0"):
-        score.run(project_of(fewer), "offline-4", 0, device="cpu", log=lambda line: None)
+    for number, (change, other, reason) in enumerate(
+        (
+            ({"steps": 7}, settings, "had 7 steps, seed 0 has 6"),
+            ({"recipe": "another"}, settings, "was trained with other settings than seed 0"),
+            ({}, fewer, "was judged on other people or resamples than seed 0"),
+        ),
+        start=1,
+    ):
+        before = json.dumps([runs[0], {**runs[1], **change}])
+        (scores_of / "offline-4.json").write_text(before)
+        lines.clear()
+        score.run(project_of(other), "offline-4", 0, device="cpu", log=lines.append)
+        assert [run["seed"] for run in read_runs("tiny", "offline-4")] == [0]
+        aside = [path for path in scores_of.glob("offline-4.*.json") if path.read_text() == before]
+        assert len(aside) == 1 and len(list(scores_of.glob("offline-4.*.json"))) == number
+        expected = f"seed 1 {reason}, so that its scores, 1 in all, were set aside in {aside[0].name}"
+        assert lines[0] == f"results/experiment/scores/tiny/offline-4.json: {expected}"
+    with pytest.raises(
+        UserError, match="offline-4 was judged on other people or resamples than control: run `pipeline"
+    ):
+        table.run(project_of(settings), log=lambda line: None)
+    (scores_of / "offline-4.json").write_text(kept)
+    score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
+    assert read_runs("tiny", "offline-4") == runs
 
     # A student of another profile, which params.yaml no longer describes, is not scored as one of this profile.
     other = {**settings, "distill": {**settings["distill"], "min_score": 0.9}}
