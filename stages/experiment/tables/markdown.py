@@ -107,7 +107,8 @@ def _difference(first: list[Run], second: list[Run]) -> str:
     if not seeds:
         return "no common seed"
     low, high = difference.interval
-    text = f"{difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    value = round(difference.value, 1) + 0.0  # no -0.0
+    text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
     return f"**{text}** ({seeds})" if seeds > 1 and (low > 0 or high < 0) else f"{text} ({seeds})"
 
 
