@@ -18,6 +18,10 @@ Run = dict[str, Any]
 """The cost and the scores of one student, as stages.experiment.scoring writes them: `arm`, `seed`, `steps`, `validation`, `test`, ..."""
 
 
+RUN_KEYS = ("arm", "seed", "steps", "parameters", "validation")
+"""Keys that the runs of all arms have."""
+
+
 @dataclass(frozen=True)
 class StageOneCost:
     """The cost of one teacher over one dataset's training people, per view."""
@@ -54,13 +58,16 @@ def teachers_path(profile: str) -> Path:
 
 
 def read_runs(profile: str, arm: str) -> list[Run]:
-    """Read the scored runs of an arm, a mapping for each seed; none where it is not scored yet."""
+    """Read the scored runs of an arm, a mapping for each seed; none where it is not scored yet. UserError for another file."""
     path = scores_path(profile, arm)
     if not path.is_file():
         return []
     try:
-        return list(json.loads(path.read_text()))
+        runs = json.loads(path.read_text())
+        if not (isinstance(runs, list) and all(isinstance(run, dict) and set(RUN_KEYS) <= set(run) for run in runs)):
+            raise ValueError(f"no list of mappings with {', '.join(RUN_KEYS)}")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: expected the scores of {arm}, found {error}: run `pipeline experiment score {arm}`"
+            f"{path}: expected the scores of {arm}, found {error}: delete it, or bring it back, then run `pipeline experiment score {arm}`"
         ) from error
+    return runs

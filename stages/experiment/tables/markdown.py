@@ -99,6 +99,7 @@ def differences_table(experiment: Experiment, runs: Runs) -> str:
 
 
 def averages_of(runs: list[Run]) -> list[float]:
+    """Return the test averages of an arm's runs, 0 to 100, one per seed."""
     return [run["average"] for run in runs]
 
 

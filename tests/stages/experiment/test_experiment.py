@@ -13,7 +13,7 @@ from pipeline.common.errors import UserError
 from stages.evaluate.seeds import mean_and_deviation
 from stages.experiment import train
 from stages.experiment.arms import Experiment, load_experiment
-from stages.experiment.results import StageOneCost, profile_name, read_runs
+from stages.experiment.results import StageOneCost, profile_name, read_runs, scores_path
 from stages.experiment.scoring import run as score
 from stages.experiment.tables import markdown
 from stages.experiment.tables import run as table
@@ -343,6 +343,17 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
         UserError, match=r"arms\.yaml: expected arms whose datasets, teachers and views params\.yaml has, found none"
     ):
         score.run(project_of(settings), device="cpu", log=lambda line: None)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '[{"seed": 0}]', '{"seed": 0}'])
+def test_a_file_of_scores_that_holds_something_else_is_named(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    scores_path("tiny", "control").parent.mkdir(parents=True)
+    scores_path("tiny", "control").write_text(content)
+    with pytest.raises(
+        UserError, match=r"scores/tiny/control\.json: expected the scores of control, found .*: delete it, or"
+    ):
+        read_runs("tiny", "control")
 
 
 @pytest.mark.parametrize("name", [None, "../elsewhere", "a b"])
