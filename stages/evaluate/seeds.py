@@ -18,7 +18,7 @@ SeedScores = Mapping[str, Mapping[int, Mapping[str, ModelScores]]]
 
 SEEDS_NOTE = (
     "Over seeds: mean ± standard deviation. A difference is the mean of those of the seeds that both students have, and its interval is "
-    "over seeds and test images."
+    "over seeds and test images; of one common seed it is over test images alone, and never bold."
 )
 
 
@@ -36,7 +36,8 @@ def seeds_cells(by_seed: SeedScores, datasets: Mapping[str, DatasetSettings]) ->
     for name, scores in columns.items():
         cells = [mean_and_deviation([score.value for score in of_seed.values()]) for of_seed in scores.values()]
         if name != first:
-            cells.append(signed(seed_difference(columns[first]["average"], scores["average"])[1]))
+            common, difference = seed_difference(columns[first]["average"], scores["average"])
+            cells.append(signed(difference, emphasized=common > 1) + (", one common seed" if common == 1 else ""))
         elif others:
             cells.append("")
         lines.append([name, str(len(by_seed[name])), *cells])

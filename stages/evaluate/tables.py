@@ -217,8 +217,8 @@ def with_margin(score: Score | None) -> str:
     return f"{score.value:.1f}{mark}" + ("" if np.isnan(low) else f" ± {(high - low) / 2:.1f}")
 
 
-def signed(score: Score) -> str:
-    """Return a difference with its interval in brackets, bold where that excludes 0; an empty text for NaN.
+def signed(score: Score, emphasized: bool = True) -> str:
+    """Return a difference with its interval in brackets, bold where that excludes 0, if `emphasized`; an empty text for NaN.
 
     It has MISSED_MARK where one of its two scores counts keypoints as missed that its model does not give.
     """
@@ -228,7 +228,7 @@ def signed(score: Score) -> str:
     value = f"{score.value:+.1f}" + (MISSED_MARK if score.missed else "")
     if np.isnan(low):
         return value
-    return f"{value if low <= 0 <= high else f'**{value}**'} ({low:+.1f} to {high:+.1f})"
+    return f"{f'**{value}**' if emphasized and not low <= 0 <= high else value} ({low:+.1f} to {high:+.1f})"
 
 
 def _joints(pckh: Pckh, mark: str) -> list[str]:

@@ -14,22 +14,25 @@ from stages.project.project import Project
 from stages.project.students import StudentConfig, recorded_config
 from stages.students.settings import recipe, settings_of
 
+ROUNDING_ONLY = ("threads", "compile")
+"""Settings of a training that change how sums are rounded, as another machine does: like another seed, so scores belong together."""
+
 
 def recipe_digest(project: Project, arm: str, config: StudentConfig, seed: int) -> str:
-    """Return the sha256 of an arm's settings, the seed left out.
+    """Return the sha256 of an arm's settings, without its seed and ROUNDING_ONLY.
 
     UserError where the student in the arm's folder was trained with other ones: params.yaml or arms.yaml have changed since.
     """
     folder = run_folder(arm, seed)
     path = folder / "student.json"
     try:
-        recorded = json.loads(path.read_text()).get("settings")
+        recorded = _comparable(json.loads(path.read_text()).get("settings"))
         same_arm = recorded_config(folder) == config
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path}: expected what a student was trained with, found {error}: {_retrain(arm, seed, folder)}"
         ) from error
-    now = recipe(settings_of(project, arm, config))
+    now = _comparable(recipe(settings_of(project, arm, config)))
     if not same_arm:
         raise UserError(f"{path}: has another `arm` than {ARMS}: {_retrain(arm, seed, folder)}")
     if recorded != now:
@@ -52,6 +55,14 @@ def judges_digest(project: Project) -> str:
             arrays = (people.person, people.image, people.use, people.box, people.area, people.keypoints)
             total.update(array_digest(*arrays, people.labelled, people.head_box).encode())
     return total.hexdigest()
+
+
+def _comparable(settings: Any) -> Any:
+    """Return a recipe without ROUNDING_ONLY; what is none stays as it is."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("training"), dict):
+        return settings
+    training = {name: value for name, value in settings["training"].items() if name not in ROUNDING_ONLY}
+    return {**settings, "training": training}
 
 
 def _first_change(recorded: Any, now: dict[str, Any]) -> str:

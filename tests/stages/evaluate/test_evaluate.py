@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -15,6 +16,7 @@ from scipy.io import savemat
 
 from pipeline.common.errors import UserError
 from pipeline.export.onnx_export import export_onnx
+from pipeline.metrics.bootstrap import Score
 from pipeline.metrics.coco_ap import keypoint_ap
 from pipeline.networks.build import Student, build_network, save_student
 from pipeline.pose.options import NetworkSettings
@@ -23,6 +25,7 @@ from stages import prepare
 from stages.evaluate import run as evaluate
 from stages.evaluate import score_model, score_predictions
 from stages.evaluate.poses import read_poses
+from stages.evaluate.seeds import seeds_cells
 from stages.evaluate.tables import empty_box_note
 from stages.project.datasets import load_people
 from stages.project.project import project_of
@@ -186,10 +189,25 @@ def test_students_of_several_seeds_have_a_mean_and_a_deviation(colours: Path) ->
     first, second = (
         np.array([metrics[name]["seeds"]["by_seed"][n]["average"] for n in "01"]) for name in ("one", "two")
     )
-    assert f"{np.mean(second - first):+.1f}" in row and "| one | 3 | " in text
+    assert f"{np.mean(second - first):+.1f}" in row and "| one | 3 | " in text and "one common seed" not in row
     printed(report.run)
     page = Path("data/report/report.html").read_text()
     assert "Mean over the seeds" in page and "0, 1, 2" in page
+
+
+def test_a_difference_of_one_seed_is_not_bold_and_says_so() -> None:
+    scores = {
+        seed: {"coco": SimpleNamespace(scores={"AP": Score(value, np.full(9, value))})}
+        for seed, value in ((0, 40.0), (1, 50.0))
+    }
+    by_seed = {
+        "one": {0: scores[0], 2: scores[0]},
+        "two": {0: scores[1], 1: scores[1]},
+        "three": {0: scores[1], 2: scores[1]},
+    }
+    _, (_, of_one_seed, of_two) = seeds_cells(by_seed, {"coco": SimpleNamespace(score="ap", labels_train=True)})
+    assert of_one_seed[-1] == "+10.0 (+10.0 to +10.0), one common seed"
+    assert of_two[-1] == "**+10.0** (+10.0 to +10.0)"
 
 
 def test_poses_and_curves_are_those_that_are_scored(colours: Path) -> None:

@@ -327,6 +327,13 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     score.run(project_of(settings), "offline-4", 0, device="cpu", log=lambda line: None)
     assert read_runs("tiny", "offline-4") == runs
 
+    # Another number of threads is like another machine: such students belong to the others.
+    training = {**settings["distill"]["training"], "threads": 7}
+    with_threads = {**settings, "distill": {**settings["distill"], "training": training}}
+    lines.clear()
+    score.run(project_of(with_threads), "offline-4", 0, device="cpu", log=lines.append)
+    assert read_runs("tiny", "offline-4") == runs and not [line for line in lines if "aside" in line]
+
     # A student of another profile, which params.yaml no longer describes, is not scored as one of this profile.
     other = {**settings, "distill": {**settings["distill"], "min_score": 0.9}}
     with pytest.raises(
