@@ -198,6 +198,7 @@ def _note(experiment: Experiment, missing: Sequence[str]) -> str:
         "bold. `average` is of COCO AP and MPII PCKh@0.5. † counts keypoints as missed that the model does not give. "
         "`not in coco`: mean PCK@0.1, on the neutral set, of the keypoints that dataset does not label. Keypoints with an asterisk are "
         "labelled by one of the trained datasets alone. "
-        "CPU seconds of stage one are its crops times the measured seconds of a crop, reading included; "
+        "CPU seconds of stage one are its crops times the measured seconds of a crop, reading included, those of "
+        "stage two are of the seed that took least; "
         f"megabytes are the arm's share of the store of all views.{left_out}\n"
     )
