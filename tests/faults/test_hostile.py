@@ -17,7 +17,7 @@ from tests.closure import PACKAGES, ROOT
 from tests.faults.changes import bomb
 from tests.faults.table import make, project_params
 from tests.faults.test_any_damage import limited
-from tests.test_end_to_end import copy_of_the_project, repro
+from tests.test_end_to_end import copy_of_the_project, run
 
 LISTED = (*NAMED_SECTIONS, "data", "fit.teachers")
 """What params.yaml lists by names that load_project checks."""
@@ -113,7 +113,7 @@ def test_dvc_stops_at_a_name_that_is_a_command_before_a_shell_reads_it(tmp_path:
     values["sample; touch taken"] = values["sample"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(AssertionError, match=r"error: params.yaml: unknown key `sample; touch taken`"):
-        repro(tmp_path)
+        run(tmp_path, "dvc", "repro")
     assert not (tmp_path / "taken").exists()
 
 

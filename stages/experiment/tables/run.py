@@ -52,8 +52,7 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
     was judged on other people than CONTROL.
     """
     experiment, profile = load_experiment(), profile_name(project)
-    possible = experiment.possible(project)
-    runs = {name: of_arm for name in possible if (of_arm := read_runs(profile, name))}
+    runs = {name: of_arm for name in experiment.known(project) if (of_arm := read_runs(profile, name))}
     for name in (CONTROL, DISTILLED):
         if name not in runs:
             raise UserError(f"{scores_path(profile, name)}: not found: run `pipeline experiment score {name}`")
@@ -75,7 +74,7 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
             *keypoint_tables(project, main, runs),
             *([conditions_table(pairs)] if len(pairs) > 1 else []),
             ablations_table(experiment, runs),
-            _note(experiment, _missing(experiment, possible, runs)),
+            _note(experiment, _missing(experiment, experiment.possible(project), runs)),
         ]
     )
     columns = ["average", *test_columns(runs[CONTROL][0])]

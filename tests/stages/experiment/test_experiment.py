@@ -289,7 +289,11 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     (scores_of / "few-control.json").unlink()
     runs = read_runs("tiny", "offline-4")
     (scores_of / "offline-4.json").write_text(json.dumps(runs[:1]))
+    # Scores of an arm that takes more views than params.yaml has now stay in the tables.
+    write(Path(), {**FILE, "arms": {**FILE["arms"], "sharpening-off": {**CHANGE, "view_count": 99}}})
     table.run(project_of(settings), log=lambda line: None)
+    write(Path(), FILE)
+    assert "\nsharpening-off," in (results / "runs.csv").read_text()
     text = (results / "table.md").read_text()
     assert "Not scored yet: offline-4 with seed 1, few-control (`pipeline experiment run ARM`)" in text
     assert "few labels" not in text and "| teacher tiny |" in text
