@@ -2,7 +2,7 @@
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +58,41 @@ def run(project: Project, dataset: str | None = None, log: Callable[[str], None]
 
 
 def read_annotation_file(dataset: DatasetSettings, file: AnnotationFile, log: Callable[[str], None]) -> People:
-    """Read the people of an annotation file of the dataset's format. No image is asked for."""
+    """Read the people of an annotation file of the dataset's format, on the images of `only` where it has that. No image is asked for."""
+    people = _read_whole_file(dataset, file, log)
+    if file.only is None:
+        return people
+    annotations, images = Path(dataset.annotations) / file.file, people.image.tolist()
+    listed = on_listed_images(images, file.only)
+    names = listed_names(file.only)
+    if not listed.any():
+        raise UserError(f"{file.only}: expected images of {annotations}, found none among {len(names)} lines")
+    found = names & {base_name(image) for image in images}
+    log(f"{annotations}: people on {len(found)} of the {len(names)} images of {file.only}, others are left out")
+    return people.rows(listed)
+
+
+def on_listed_images(images: Sequence[str], listing: str) -> np.ndarray:
+    """Return for each image, (N,), whether a text file lists it, by the names of the files without their folders."""
+    names = listed_names(listing)
+    return np.array([base_name(image) in names for image in images], bool)
+
+
+def listed_names(listing: str) -> set[str]:
+    """Return the names, without folders, of the images that a text file lists, one a line. UserError for anything else."""
+    try:
+        lines = Path(listing).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{listing}: expected a text file with a line for each image, found none") from error
+    return {base_name(line.strip()) for line in lines} - {""}
+
+
+def base_name(image: str) -> str:
+    """Return the name of an image's file without its folders."""
+    return image.rsplit("/", 1)[-1]
+
+
+def _read_whole_file(dataset: DatasetSettings, file: AnnotationFile, log: Callable[[str], None]) -> People:
     folder = Path(dataset.annotations)
     path = folder / file.file
     if dataset.format == "boxes":
@@ -147,8 +181,6 @@ def _read(name: str, dataset: DatasetSettings, split: str, log: Callable[[str], 
     refuse_missing(f"datasets.{name}.{split}", path)
     with with_prepare_hint(name):
         people = read_annotation_file(dataset, file, log)
-        if file.only is not None:
-            people = _listed(people, Path(file.only), path, log)
     if not dataset.images(split).is_dir():
         raise UserError(f"datasets.{name}: image folder {dataset.images(split)} does not exist: correct params.yaml")
     with with_prepare_hint(name):
@@ -157,23 +189,6 @@ def _read(name: str, dataset: DatasetSettings, split: str, log: Callable[[str], 
             log(f"{path}: {line}")
         refuse_implausible(people, str(path), log)
     return people
-
-
-def _listed(people: People, listing: Path, annotations: Path, log: Callable[[str], None]) -> People:
-    """Return the people on the images that a text file lists, by the names of the files; UserError where there is nobody."""
-    try:
-        lines = listing.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{listing}: expected a text file with a line for each image, found none") from error
-    names = {line.strip().rsplit("/", 1)[-1] for line in lines} - {""}
-    of_people = [name.rsplit("/", 1)[-1] for name in people.image.tolist()]
-    listed = np.array([name in names for name in of_people], bool)
-    if not listed.any():
-        raise UserError(f"{listing}: expected images of {annotations}, found none among {len(names)} lines")
-    log(
-        f"{annotations}: people on {len(names & set(of_people))} of the {len(names)} images of {listing}, others are left out"
-    )
-    return people.rows(listed)
 
 
 def _with_sizes(people: People, folder: Path, name: str) -> People:

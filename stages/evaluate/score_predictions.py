@@ -32,7 +32,7 @@ from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart, names_of_parts, student_skeleton
 from stages.evaluate.results import EvaluateSettings, part_document, refuse_nobody
 from stages.evaluate.tables import head_box_note, joint_table, keypoint_table, score_table
-from stages.prepare import read_annotation_file
+from stages.prepare import on_listed_images, read_annotation_file
 from stages.project.datasets import TEST, PrepareSettings
 from stages.project.project import Project
 
@@ -102,14 +102,18 @@ def annotated_part(project: Project, data: str, log: Callable[[str], None]) -> D
 def _coco(
     project: Project, path: Path, part: DatasetPart, count: int, seed: list[int], log: Callable[[str], None]
 ) -> tuple[ModelScores, str]:
-    """Return the AP over all images of the annotation file, or over those of the split where it is not test; and a description."""
+    """Return the AP over all images of the annotation file, or over those of the split where it is not test; and a description.
+
+    Where the part has a list `only`, its images alone count.
+    """
     dataset, truth = part.dataset, part.truth
     if dataset.score != "ap":
         raise UserError(
             f"{path}: COCO results do not state the person of a pose, which {dataset.score.upper()} needs: "
             f"score {part.name} from a .mat or .h5 file"
         )
-    annotations = Path(dataset.annotations) / dataset.annotation_file(part.split).file
+    file = dataset.annotation_file(part.split)
+    annotations = Path(dataset.annotations) / file.file
     student = student_skeleton(project, dataset.skeleton)
     listing = read_listing(annotations, dataset.people_categories)
     known = listing.images
@@ -119,8 +123,10 @@ def _coco(
     if ordered is not poses:
         log(f"{path}: keypoints are taken in the order in which {annotations} lists them, as pycocotools takes them")
         poses = ordered
-    whole_file = part.split == TEST and dataset.annotation_file(TEST).share is None
+    whole_file = part.split == TEST and file.share is None
     images = np.array(sorted(known), np.int64) if whole_file else np.unique(truth.image_id)
+    if file.only is not None:
+        images = images[on_listed_images([known[image][0] for image in images.tolist()], file.only)]
     total, poses = len(poses), poses.rows(np.isin(poses.image_id, images))
     if not len(poses):
         raise UserError(
@@ -206,6 +212,11 @@ def _mpii_truth(part: DatasetPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     """
     truth = part.truth
     if path := _truth_file(part):
+        if part.dataset.annotation_file(part.split).only is not None:
+            raise UserError(
+                f"datasets.{part.name}.{part.split}.only: expected none beside MPII predictions, which are of all people of {path}: "
+                "take it out, and score them all"
+            )
         official = read_mpii_truth(path)
         count = len(official.joints)
         image_id = truth.image_id if len(truth) == count else np.arange(count)

@@ -368,6 +368,26 @@ def test_predictions_need_the_annotations_only(colours: Path) -> None:
         score_predictions.run(project_of(params), Path("theirs.json"), "coco:validation", None, lines.append)
 
 
+def test_of_predictions_the_listed_images_alone_count(colours: Path) -> None:
+    """Poses on other images are no false detections."""
+    params = with_test_part()
+    truth = load_people("coco", "test")
+    names = np.unique(truth.image)
+    Path("some.txt").write_text("\n".join(f"folder/{name}" for name in names[:3].tolist()))
+    part = params["datasets"]["coco"]["test"]
+    params["datasets"]["coco"]["test"] = {"file": part["file"], "images": part["images"], "only": "some.txt"}
+    theirs = results_of(truth, 0)
+    for pose, image in zip(theirs, truth.image.tolist(), strict=True):
+        if image not in names[:3]:
+            pose["keypoints"] = [9.0] * len(pose["keypoints"])
+    Path("theirs.json").write_text(json.dumps(theirs))
+    lines: list[str] = []
+    score_predictions.run(project_of(params), Path("theirs.json"), "coco", None, lines.append)
+    text = "\n".join(lines)
+    kept = int(np.isin(truth.image, names[:3]).sum())
+    assert "| AP | 100.0 |" in text and f"{kept} poses of coco17 on 3 images" in text
+
+
 def off_by_some(truth) -> list[dict]:
     """COCO results of which some keypoints are far from their labels, so that AP is neither 0 nor 100."""
     theirs = results_of(truth, 0)
@@ -525,6 +545,10 @@ def test_mpii_predictions_of_other_people_are_refused_or_doubted(mpii: dict[str,
     Path("theirs.json").write_text("[]")
     with pytest.raises(UserError, match=r"score mpii from a \.mat or \.h5 file"):
         score_predictions.run(project_of(mpii), Path("theirs.json"), "mpii", None, lines.append)
+    Path("some.txt").write_text("0.jpg\n1.jpg\n")
+    mpii["datasets"]["mpii"]["test"] |= {"only": "some.txt"}
+    with pytest.raises(UserError, match=r"expected `preds` of the 4 people of mpii:test"):
+        score_predictions.run(project_of(mpii), Path("preds.mat"), "mpii", None, lines.append)
 
 
 def test_labelled_people_in_empty_boxes_are_said(colours: Path) -> None:
