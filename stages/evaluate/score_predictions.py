@@ -174,8 +174,8 @@ def _mpii(path: Path, part: DatasetPart, count: int, seed: list[int]) -> tuple[M
         raise UserError(
             f"{path}: MPII predictions are of a dataset with MPII's 16 joints and the score `pckh`, not of {part.name}"
         )
-    predicted = read_mpii_predictions(path)
     joints, labelled, size, image_id, source = _mpii_truth(part)
+    predicted = read_mpii_predictions(path)
     if len(predicted) != len(joints):
         raise UserError(
             f"{path}: expected `preds` of the {len(joints)} people of {source}, in its order, found {len(predicted)}"

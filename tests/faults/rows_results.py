@@ -244,6 +244,13 @@ ROWS = (
         printed=False,
     ),
     Row(
+        "MPII's predictions, and a list of some of its images",
+        after(write_params(datasets__mpii__test__only="some.txt"), write("some.txt", "p.jpg"), write("preds.mat", b"")),
+        "evaluate --predictions preds.mat --data mpii",
+        "datasets.mpii.test.only: expected none beside MPII predictions, which are of all people of annotations/truth.mat",
+        "take it out, and score them all",
+    ),
+    Row(
         "a checkpoint that is not there",
         write_params(),
         IMPORT,
