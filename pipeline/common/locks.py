@@ -22,8 +22,8 @@ NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
 
 @contextmanager
-def exclusive(path: Path, remove_lock_file: bool = False) -> Iterator[None]:
-    """Hold `<path>.lock` for the body of `with`; UserError names the process that holds it already.
+def exclusive(path: Path, remove_lock_file: bool = False, wait: bool = False) -> Iterator[None]:
+    """Hold `<path>.lock` for the body of `with`; UserError names the process that holds it already, unless this is to `wait` for it.
 
     `remove_lock_file` deletes the lock file at the end, where it would lie among a user's own files.
     """
@@ -31,7 +31,7 @@ def exclusive(path: Path, remove_lock_file: bool = False) -> Iterator[None]:
     holder = path.with_name(path.name + ".holder")
     lock: BaseFileLock = FileLock(path.with_name(path.name + ".lock"), fallback_to_soft=False)
     try:
-        lock = _acquired(lock, path)
+        lock = _acquired(lock, path, -1 if wait else 0)
     except Timeout:
         who = holder.read_text().strip() if holder.is_file() else "another process"
         raise UserError(f"{path} is being written by {who}: wait for it or stop it, then run this again") from None
@@ -46,16 +46,19 @@ def exclusive(path: Path, remove_lock_file: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def _acquired(lock: BaseFileLock, path: Path) -> BaseFileLock:
-    """Acquire the lock, or, where the file system has none, a file in its place; Timeout if another process has it."""
+def _acquired(lock: BaseFileLock, path: Path, timeout: float) -> BaseFileLock:
+    """Acquire the lock, or, where the file system has none, a file in its place; Timeout if another process has it for so many seconds.
+
+    A negative `timeout` is none.
+    """
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=timeout)
     except OSError as error:
         if isinstance(error, Timeout) or error.errno not in NO_LOCKS:
             raise
         _warn_once(path.parent, os.strerror(error.errno))
         lock = SoftFileLock(path.with_name(path.name + ".soft-lock"))
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=timeout)
     return lock
 
 

@@ -85,14 +85,14 @@ def pckh_by_threshold(truth: People, poses: Poses, resamples: Resamples) -> dict
 
 
 def ap_of_shared_keypoints(truth: People, poses: Poses, student: Skeleton, resamples: Resamples) -> dict[str, Score]:
-    """Return the AP, 0 to 100, on a skeleton that no student was trained on.
+    """Return the AP, 0 to 100, on a skeleton that no student was trained on. It shares at least one keypoint with the student's.
 
     It is over all keypoints that the skeleton shares with the student's, over those of them that COCO has, and, where the
     skeleton has a neck and no thorax, over the shared ones and the student's thorax, taken for the neck.
     """
     shared = tuple(k for k in truth.skeleton.keypoints if k in student.keypoints)
     coco = tuple(k for k in shared if k in COCO17.keypoints)
-    subsets = dict.fromkeys((coco, shared))
+    subsets = dict.fromkeys(subset for subset in (coco, shared) if subset)
     scores = {f"AP-{len(subset)}": ap_scores(truth, poses, resamples, subset)["AP"] for subset in subsets}
     if "thorax" in student.keypoints and "thorax" not in truth.skeleton.keypoints and "upper_neck" in shared:
         neck = truth.skeleton.index("upper_neck")

@@ -27,8 +27,7 @@ def headline_table(metrics: Document, main_scores: Mapping[str, str], students: 
     rows = []
     for model, document in metrics.items():
         missed = {name: _missed(document, name, score) for name, score in main_scores.items()}
-        trained = document.get("validation") or main_scores
-        in_average = any(missed.get(name, False) for name in trained)
+        in_average = "average" in document.get("missed", {})
         cells = [with_margin(document.get("average"), _interval(document, "average"), in_average)]
         cells += [
             with_margin(document.get(name, {}).get(score), _interval(document, name, score), missed[name])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def run(
     name, config = project.student(student)
     first, *others = dict.fromkeys(seeds or settings_of(project, name, config).seeds or (project.seed,))
     folder = STUDENTS / name
+    _bring_back_seeds(folder)
     for seed in others:
         train_once(project, f"{name}-{seed}", config, folder / SEEDS / str(seed), seed, device, resume, log)
     train_student(project, name, config, folder, first, device, resume, log)
@@ -119,10 +121,24 @@ def train_student(
     )
 
 
+def _bring_back_seeds(folder: Path) -> None:
+    """Move the students of other seeds back to a student's folder from that aside, where a kill in `_write` has left them."""
+    left = _aside(folder) / SEEDS
+    if left.is_dir() and not (folder / SEEDS).exists():
+        with suppress(OSError):  # another process of this training was first
+            folder.mkdir(exist_ok=True)
+            left.rename(folder / SEEDS)
+
+
+def _aside(folder: Path) -> Path:
+    """Return the folder beside a student's folder that it is written to first."""
+    return folder.with_name(folder.name + ".partial")
+
+
 def _write(
     trained: TrainedNetwork, inputs: TrainingInputs, config: StudentConfig, settings: DistillSettings, folder: Path
 ) -> None:
-    aside = folder.with_name(folder.name + ".partial")
+    aside = _aside(folder)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     start = inputs.initial_weights and inputs.initial_weights.record

@@ -18,7 +18,7 @@ from stages.evaluate.models import model_named
 from stages.evaluate.parts import parts_named, student_skeleton
 from stages.evaluate.results import EvaluateSettings, differences_from
 from stages.evaluate.run import part_stream, score_part
-from stages.evaluate.tables import difference_table, signed, table_notes
+from stages.evaluate.tables import difference_table, signed, table_notes, with_margin
 from stages.project.project import Project
 
 CSV_COLUMNS = ("model", "against", "score", "keypoint", "difference", "low", "high")
@@ -81,7 +81,7 @@ def keypoint_differences(title: str, scores: ByKeypoint) -> str:
     """Return Markdown with a row per keypoint: the first model's score, and the others' differences; bold where they exclude 0."""
     first, *others = scores
     rows = [
-        [k, "" if np.isnan(value.value) else f"{value.value:.1f}", *(signed(scores[o][k].minus(value)) for o in others)]
+        [k, with_margin(replace(value, resampled=np.zeros(0))), *(signed(scores[o][k].minus(value)) for o in others)]
         for k, value in scores[first].items()
     ]
     return markdown_table([title, first, *(f"{other} less {first}" for other in others)], rows)

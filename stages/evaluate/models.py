@@ -75,7 +75,11 @@ def models_by_seed(project: Project, student: str | None, device: Device, flip: 
     """
     names = [project.student(student)[0]] if student else list(project.students)
     folders = {
-        name: sorted((STUDENTS / name / SEEDS).glob("[0-9]*"), key=lambda path: int(path.name)) for name in names
+        name: sorted(
+            (path for path in (STUDENTS / name / SEEDS).glob("*") if path.name.isdecimal()),
+            key=lambda path: int(path.name),
+        )
+        for name in names
     }
     return {
         name: {

@@ -32,8 +32,16 @@ Results = Mapping[str, Mapping[str, ModelScores]]
 
 
 def average_score(scores: Mapping[str, ModelScores], datasets: Mapping[str, DatasetSettings]) -> Score:
-    """Return the mean of the main scores of the datasets whose labels students are trained on."""
-    return mean_score([scores[name].scores[SCORE_NAMES[d.score]] for name, d in datasets.items() if d.labels_train])
+    """Return the mean of the main scores of the datasets whose labels students are trained on.
+
+    Of several parts of one dataset, DATASET:SPLIT, their mean counts.
+    """
+    by_dataset: dict[str, list[Score]] = {}
+    for name, dataset in datasets.items():
+        if dataset.labels_train:
+            main = scores[name].scores[SCORE_NAMES[dataset.score]]
+            by_dataset.setdefault(name.partition(":")[0], []).append(main)
+    return mean_score([mean_score(of_dataset) for of_dataset in by_dataset.values()])
 
 
 def metrics_document(
@@ -55,7 +63,10 @@ def metrics_document(
             "validation": dict(validation.get(model, {})),
             "intervals": {"average": list(average.interval), **{name: _intervals(scores[name]) for name in datasets}},
             "keypoints": {name: scores[name].keypoints for name in datasets},
-            "missed": {name: missed for name in datasets if (missed := _missed(scores[name]))},
+            "missed": {
+                **({"average": list(average.missed)} if average.missed else {}),
+                **{name: missed for name in datasets if (missed := _missed(scores[name]))},
+            },
         }
         if model != first:
             difference = differences_from(results[first], scores, datasets)
@@ -105,15 +116,23 @@ def refuse_nobody(scores: ModelScores, what: str, kind: ScoreKind) -> None:
 
 
 def part_document(scores: ModelScores) -> dict[str, Any]:
-    """Return one model's scores on one part for a JSON file: scores, their intervals as [low, high], values per keypoint."""
-    return {"scores": _values(scores), "intervals": _intervals(scores), "keypoints": scores.keypoints}
+    """Return one model's scores on one part for a JSON file: scores, their intervals as [low, high], values per keypoint.
+
+    `missed` are by score the keypoints that it counts as missed, since the model does not give them.
+    """
+    return {
+        "scores": _values(scores),
+        "intervals": _intervals(scores),
+        "keypoints": scores.keypoints,
+        "missed": _missed(scores),
+    }
 
 
 def differences_from(
     first: Mapping[str, ModelScores], scores: Mapping[str, ModelScores], datasets: Mapping[str, DatasetSettings]
 ) -> dict[str, Score]:
     """Return the differences of a model's main scores from those of the first model, and of the averages of several datasets."""
-    trained = [name for name, dataset in datasets.items() if dataset.labels_train]
+    trained = {name.partition(":")[0] for name, dataset in datasets.items() if dataset.labels_train}
     differences = {}
     if len(trained) > 1:
         differences["average"] = average_score(scores, datasets).minus(average_score(first, datasets))

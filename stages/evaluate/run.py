@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.documents import json_bytes
+from pipeline.common.errors import UserError
 from pipeline.common.files import replace_folder, write_atomically
 from pipeline.common.locks import exclusive
 from pipeline.common.progress import progress
@@ -48,6 +49,11 @@ def run(
     """
     everything = project.datasets
     datasets = {name: dataset for name, dataset in everything.items() if dataset.test}
+    if not datasets:
+        raise UserError(
+            "params.yaml: datasets: expected one with a `test` part, found none: add one, or score a part of another split with "
+            "`pipeline evaluate --model NAME --data DATASET:validation`"
+        )
     settings = project.section("evaluate", EvaluateSettings)
     log(f"evaluating on {torch_device(device)}")
     models = models_of(project, student, device, settings.flip or flip, log)

@@ -31,7 +31,7 @@ from pipeline.pose.skeletons import MPII16
 from stages.evaluate.paper import write_paper
 from stages.evaluate.parts import DatasetPart, names_of_parts, student_skeleton
 from stages.evaluate.results import EvaluateSettings, part_document, refuse_nobody
-from stages.evaluate.tables import head_box_note, joint_table, keypoint_table, score_table
+from stages.evaluate.tables import head_box_note, joint_table, keypoint_table, missed_note, score_table
 from stages.prepare import on_listed_images, read_annotation_file
 from stages.project.datasets import TEST, PrepareSettings
 from stages.project.project import Project
@@ -81,6 +81,8 @@ def run(
         notes.append(f"{part.title}: the area in OKS is {areas_used(part.truth)}")
         if guess := guessed_sigmas_note(part.truth.skeleton):
             notes.append(f"{part.title}: {guess}")
+    if note := missed_note({name: {part.title: scores}}):
+        notes.append(note)
     for note in notes:
         log(note)
     write_paper({name: {part.title: scores}}, {part.title: part.dataset}, csv, latex, log)
@@ -108,9 +110,11 @@ def _coco(
     """
     dataset, truth = part.dataset, part.truth
     if dataset.score != "ap":
+        remedy = (
+            f"score {part.name} from a .mat or .h5 file" if dataset.score == "pckh" else "score a model with --model"
+        )
         raise UserError(
-            f"{path}: COCO results do not state the person of a pose, which {dataset.score.upper()} needs: "
-            f"score {part.name} from a .mat or .h5 file"
+            f"{path}: COCO results do not state the person of a pose, which {dataset.score.upper()} needs: {remedy}"
         )
     file = dataset.annotation_file(part.split)
     annotations = Path(dataset.annotations) / file.file

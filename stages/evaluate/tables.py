@@ -72,9 +72,13 @@ def joint_table(results: Results, dataset: str) -> str:
 
 
 def score_table(scores: ModelScores) -> str:
-    """Return Markdown with a row per score of one model on one dataset."""
+    """Return Markdown with a row per score of one model on one dataset, with MISSED_MARK where it counts keypoints as missed."""
     rows = [
-        [name, _number(score.value), "{:.1f} to {:.1f}".format(*score.interval) if len(score.resampled) else ""]
+        [
+            name,
+            _number(score.value) + (MISSED_MARK if score.missed else ""),
+            "{:.1f} to {:.1f}".format(*score.interval) if len(score.resampled) else "",
+        ]
         for name, score in scores.scores.items()
     ]
     return markdown_table(["score", "value", f"{CONFIDENCE_LEVEL:.0f} % interval"], rows)

@@ -227,6 +227,14 @@ class Project:
                     f"{PARAMS_FILE}: teachers.{name}.onnx: expected {place}, where DVC looks for a teacher under `fit.teachers`, "
                     f"found {self.teachers[name].onnx}"
                 )
+        if not any(dataset.labels_train for dataset in self.datasets.values()):
+            return
+        for name, dataset in self.datasets.items():
+            if dataset.test and not {*dataset.skeleton.keypoints} & {*self.skeleton.keypoints}:
+                raise UserError(
+                    f"{PARAMS_FILE}: datasets.{name}.test: expected keypoints that students have, found none of them in "
+                    f"{dataset.skeleton.name}: name them alike in `skeletons`, or take the dataset out"
+                )
 
     def as_yaml(self) -> str:
         """Return the file's content as YAML without its comments."""

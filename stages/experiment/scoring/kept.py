@@ -1,7 +1,10 @@
 """The file of an arm's scores: a run joins those of other seeds, unless they cannot be compared with it; then these are set aside."""
 
+from pathlib import Path
+
 from pipeline.common.documents import json_bytes
 from pipeline.common.files import sha256, write_atomically
+from pipeline.common.locks import exclusive
 from stages.experiment.results import Run, read_runs, scores_path
 
 
@@ -12,6 +15,11 @@ def add_run(profile: str, run: Run) -> str | None:
     people or resamples: the whole file is copied to NAME.DIGEST.json beside it, which nothing reads.
     """
     path = scores_path(profile, run["arm"])
+    with exclusive(path, remove_lock_file=True, wait=True):
+        return _add(path, profile, run)
+
+
+def _add(path: Path, profile: str, run: Run) -> str | None:
     others = [other for other in read_runs(profile, run["arm"]) if other["seed"] != run["seed"]]
     reasons = {other["seed"]: reason for other in others if (reason := _difference(other, run))}
     note = None
@@ -35,5 +43,5 @@ def _difference(other: Run, run: Run) -> str | None:
     if other.get("recipe") != run["recipe"]:
         return f"was trained with other settings than seed {run['seed']}"
     if other.get("judges") != run["judges"]:
-        return f"was judged on other people or resamples than seed {run['seed']}"
+        return f"was judged on other people, metrics or resamples than seed {run['seed']}"
     return None

@@ -44,15 +44,22 @@ def recipe_digest(project: Project, arm: str, config: StudentConfig, seed: int) 
 
 
 def judges_digest(project: Project) -> str:
-    """Return the sha256 of the validation and test people and of their resamples: scores of other ones cannot be compared."""
+    """Return the sha256 of what a score is of: metrics, keypoints, validation and test people, resamples.
+
+    Scores of other ones cannot be compared.
+    """
     settings = project.section("evaluate", EvaluateSettings)
     total = hashlib.sha256(f"{settings.resamples} {project.seed}".encode())
+    total.update(repr(project.skeleton.keypoints).encode())
     for name, dataset in project.datasets.items():
+        skeleton = dataset.skeleton
+        judged_by = (name, dataset.score, dataset.labels_train, skeleton.keypoints, skeleton.sigmas)
+        total.update(repr(judged_by).encode())
         for split in (VALIDATION, TEST):
             if split not in dataset.splits:
                 continue
             people = load_people(name, split)
-            arrays = (people.person, people.image, people.use, people.box, people.area, people.keypoints)
+            arrays = (people.person, people.image, people.use, people.crowd, people.box, people.area, people.keypoints)
             total.update(array_digest(*arrays, people.labelled, people.head_box).encode())
     return total.hexdigest()
 

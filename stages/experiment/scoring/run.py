@@ -60,6 +60,11 @@ def run(
         raise UserError(
             f"{run_folder(arm, number) / COST_FILE}: not found: run `pipeline experiment train {arm} --seed {number}`"
         )
+    if not any(dataset.test for _, dataset in _labelled(project)):
+        raise UserError(
+            "params.yaml: datasets: expected one with a `train` and a `test` part, as the average is over these, found none: add a "
+            "`test` part"
+        )
     scored: list[Run] = []
     notes: list[str] = []
     judges = judges_digest(project)
@@ -80,6 +85,7 @@ def run(
     if name is None:
         costs = measured_costs(project, [arm for key, arm in experiment.main.items() if key in arms])
         document = {
+            "judges": judges,
             "stage_one": [vars(cost) for cost in costs],
             "scores": {model.name: _test_scores(project, model) for model in teachers_of(project, device, log)},
         }

@@ -1,5 +1,6 @@
 """The comparison's tables as Markdown: means and deviations over the seeds, and differences between arms, seed by seed."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from pipeline.common.documents import markdown_table
 from pipeline.metrics.bootstrap import Score
-from pipeline.metrics.score_names import SCORE_NAMES
+from pipeline.metrics.score_names import SCORE_NAMES, SHARED_SCORE, main_score
 from stages.evaluate.seeds import mean_and_deviation, seed_difference
 from stages.experiment.arms import CONTROL, DISTILLED, Experiment
 from stages.experiment.results import Run
@@ -68,13 +69,13 @@ def arms_table(
 def specialists(project: Project, experiment: Experiment, runs: Runs) -> dict[str, list[float]]:
     """Return by column the scores of the arms of one dataset, each on that one, and their `average`, by the seeds that all have.
 
-    Empty where a trained dataset has no such arm, or no seed is common to all.
+    Of each dataset the first arm without teachers counts. Empty where a trained dataset has no such arm, or no seed is common to all.
     """
-    alone = {
-        experiment.arms[name].datasets[0]: {run["seed"]: run for run in of_arm}
-        for name, of_arm in runs.items()
-        if len(experiment.arms[name].datasets) == 1 and name in experiment.main
-    }
+    alone: dict[str, dict[int, Run]] = {}
+    for name in experiment.main:
+        arm = experiment.arms[name]
+        if name in runs and len(arm.datasets) == 1 and not arm.teachers:
+            alone.setdefault(arm.datasets[0], {run["seed"]: run for run in runs[name]})
     trained = [name for name, dataset in project.trained_datasets.items() if dataset.labels_train]
     seeds = sorted(set.intersection(*({*alone.get(name, {})} for name in trained))) if trained else []
     columns = {name: f"{name} {SCORE_NAMES[project.dataset(name).score]}" for name in trained}
@@ -110,6 +111,8 @@ def _difference(first: list[Run], second: list[Run]) -> str:
         return "no common seed"
     low, high = difference.interval
     value = round(difference.value, 1) + 0.0  # no -0.0
+    if np.isnan(low):
+        return f"{value:+.1f} ({seeds})"
     text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
     return f"**{text}** ({seeds})" if seeds > 1 and (low > 0 or high < 0) else f"{text} ({seeds})"
 
@@ -192,9 +195,13 @@ def signed(values: np.ndarray) -> str:
 
 
 def test_columns(run: Run) -> list[str]:
-    """Return the columns of test scores, as `dataset score`."""
-    shown = ("AP", "PCKh@0.5", "PCK@0.2 torso", "AP-17", "AP-20")
-    return [f"{dataset} {key}" for dataset, scores in run["test"].items() for key in shown if key in scores]
+    """Return the columns of test scores, as `dataset score`: the main score, or all over keypoints that a dataset shares."""
+    return [
+        f"{dataset} {key}"
+        for dataset, scores in run["test"].items()
+        for key in scores
+        if key == main_score(scores) or re.fullmatch(SHARED_SCORE, key)
+    ]
 
 
 def value_of(run: Run, column: str) -> float:

@@ -59,11 +59,11 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
     for name, of_arm in runs.items():
         if of_arm[0].get("judges") != runs[CONTROL][0].get("judges"):
             raise UserError(
-                f"{scores_path(profile, name)}: {name} was judged on other people or resamples than {CONTROL}: run `pipeline experiment "
-                f"score {name}`, and the same for {CONTROL}, or take away what was judged differently"
+                f"{scores_path(profile, name)}: {name} was judged on other people, metrics or resamples than {CONTROL}: run `pipeline "
+                f"experiment score {name}`, and the same for {CONTROL}, or take away what was judged differently"
             )
     views = project.section("prepare", PrepareSettings).views
-    stage_one, teachers = _read_teachers(teachers_path(profile))
+    stage_one, teachers = _read_teachers(teachers_path(profile), runs[CONTROL][0].get("judges"))
     main = [name for name in experiment.main if name in runs]
     costs = {name: store_cost(experiment.arms[name], stage_one, views) for name in main}
     pairs = _pairs(experiment, runs)
@@ -104,15 +104,23 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
     log(f"{results}: written")
 
 
-def _read_teachers(path: Path) -> tuple[list[StageOneCost], dict[str, dict[str, Any]]]:
-    """Read the costs of stage one, and the teachers' test scores by `teacher NAME`; UserError where the file is missing or invalid."""
+def _read_teachers(path: Path, judges: str | None) -> tuple[list[StageOneCost], dict[str, dict[str, Any]]]:
+    """Read the costs of stage one, and the teachers' test scores by `teacher NAME`.
+
+    UserError where the file is missing or invalid, or where teachers had other `judges` than the students.
+    """
     try:
         document = json.loads(path.read_text())
-        return [StageOneCost(**entry) for entry in document["stage_one"]], dict(document["scores"])
+        costs, scores = [StageOneCost(**entry) for entry in document["stage_one"]], dict(document["scores"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path}: expected the teachers' scores and the cost of stage one, found none: run `pipeline experiment score`"
         ) from error
+    if document.get("judges") != judges:
+        raise UserError(
+            f"{path}: teachers were judged on other people, metrics or resamples than {CONTROL}: run `pipeline experiment score`"
+        )
+    return costs, scores
 
 
 def _pairs(experiment: Experiment, runs: Runs) -> Pairs:

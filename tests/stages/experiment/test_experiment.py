@@ -314,7 +314,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
         (
             ({"steps": 7}, settings, "had 7 steps, seed 0 has 6"),
             ({"recipe": "another"}, settings, "was trained with other settings than seed 0"),
-            ({}, fewer, "was judged on other people or resamples than seed 0"),
+            ({}, fewer, "was judged on other people, metrics or resamples than seed 0"),
         ),
         start=1,
     ):
@@ -328,7 +328,7 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
         expected = f"seed 1 {reason}, so that its scores, 1 in all, were set aside in {aside[0].name}"
         assert lines[0] == f"results/experiment/scores/tiny/offline-4.json: {expected}"
     with pytest.raises(
-        UserError, match="offline-4 was judged on other people or resamples than control: run `pipeline"
+        UserError, match="offline-4 was judged on other people, metrics or resamples than control: run `pipeline"
     ):
         table.run(project_of(settings), log=lambda line: None)
     (scores_of / "offline-4.json").write_text(kept)
