@@ -84,7 +84,9 @@ class Folder(StoreBackend):
         (self.path / file).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        shutil.rmtree(self.path)
+        shutil.rmtree(self.path.resolve())
+        if self.path.is_symlink():
+            self.path.resolve().mkdir()
 
     def group(self) -> zarr.Group:
         return zarr.open_group(self.path, mode="r")

@@ -11,6 +11,9 @@ from cache.layout import Layout, canonical, metadata_documents
 
 MANIFEST_NAME = "manifest.json"
 
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""Raised for a file that is not there. Other OSErrors may be gone the next moment, as of a disk in a network: they say nothing of it."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -34,7 +37,7 @@ def write_store_manifest(backend: StoreBackend, layout: Layout, fingerprint: dic
 
 
 def read_store_manifest(location: StoreLocation) -> dict[str, Any] | None:
-    """Return the manifest of a store, or None if it is absent or damaged."""
+    """Return the manifest of a store, or None if it is absent or damaged; OSError where it is there and cannot be read now."""
     try:
         document = json.loads(backend_of(location).read(MANIFEST_NAME))
         body = {"fingerprint": document["fingerprint"], "files": document["files"]}
@@ -42,7 +45,7 @@ def read_store_manifest(location: StoreLocation) -> dict[str, Any] | None:
             document.keys() == {"fingerprint", "files", "digest"}
             and document["digest"] == hashlib.sha256(canonical(body)).hexdigest()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (*ABSENT, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return document if undamaged else None
 

@@ -16,6 +16,7 @@ from zarr.storage import MemoryStore
 from cache.backend import StoreBackend, StoreLocation, backend_of
 from cache.layout import Layout, metadata_documents
 from cache.manifest import (
+    ABSENT,
     MANIFEST_NAME,
     find_problems,
     read_fingerprint,
@@ -144,7 +145,7 @@ def _remove_foreign(backend: StoreBackend, known: set[str]) -> None:
 def _fingerprint_of(backend: StoreBackend) -> dict[str, Any] | None:
     try:
         fingerprint = read_fingerprint(backend)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (*ABSENT, ValueError, KeyError, TypeError):
         return None
     return fingerprint if isinstance(fingerprint, dict) else None
 

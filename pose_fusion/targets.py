@@ -8,9 +8,9 @@ import numpy as np
 from cache.targets import open_targets
 from pipeline.common.errors import UserError
 from pipeline.pose.outputs import as_maps, decode_keypoints
-from pipeline.pose.skeletons import Skeleton
-from pipeline.pose.spec import NetworkSpec, parse_spec
+from pipeline.pose.spec import NetworkSpec
 from stages.stores.pointers import store_named
+from stages.stores.stored_spec import stored_spec
 
 REBUILD_COMMAND = "pipeline teach --teacher NAME"
 
@@ -57,9 +57,7 @@ class Targets:
     def __init__(self, store: str | os.PathLike[str]) -> None:
         location = store_named(os.fspath(store), REBUILD_COMMAND)
         self._store = open_targets(location, REBUILD_COMMAND)
-        fingerprint = self._store.fingerprint
-        skeleton = Skeleton(str(fingerprint["spec"]["skeleton"]), tuple(fingerprint["keypoints"]))
-        self.spec: NetworkSpec = parse_spec(fingerprint["spec"], str(store), skeleton)
+        self.spec: NetworkSpec = stored_spec(self._store)
         """What the teacher takes and gives."""
         self.people: np.ndarray = self._store.store.values("person")
         """Ids of all N people, int64 (N,), in the order of the store's rows and of the people table."""

@@ -1,7 +1,7 @@
 """Stage `crops`: of every training person, the region of the image that all views show, so that `distill` opens no image file."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from pipeline.common.errors import UserError
 from pipeline.common.locks import exclusive
 from pipeline.common.progress import progress
 from pipeline.common.threads import cores, threads
+from pipeline.people.image_manifest import read_image_manifest
 from pipeline.people.images import read_image, safe_path
 from pipeline.people.people import People
 from pipeline.people.views import Views
 from pipeline.pose.crops import region_jpeg
-from stages.project.datasets import TRAIN, load_people, load_views, with_prepare_hint
+from stages.project.datasets import TRAIN, load_people, load_views, table_path, with_prepare_hint
 from stages.project.project import Project
 from stages.stores.crop_views import CROPS_FOLDER, CropView, crop_store_path, crop_views_of_students, people_fingerprint
 
@@ -46,7 +47,7 @@ def run(project: Project, log: Callable[[str], None] = print) -> None:
         for path in sorted(
             set(CROPS_FOLDER.glob("*.zarr")) - {crop_store_path(dataset) for dataset in views_of_datasets}
         ):
-            shutil.rmtree(path)
+            path.unlink() if path.is_symlink() else shutil.rmtree(path)
             log(f"{path}: removed, as no student reads it")
         for dataset, crop_views in views_of_datasets.items():
             _write(project, dataset, crop_views, settings, log)
@@ -70,12 +71,13 @@ def _write(
     plan = open_for_writing(path, layout, fingerprint)
     if plan.reason:
         log(f"{path}: {plan.reason}")
+    sizes = read_image_manifest(table_path(name, TRAIN, "pictures")).sizes()
     total = sum(int(people.use[layout.rows(shard)].sum()) for shard in plan.pending)
     with progress(total, f"crops of {name}", "people") as bar, threads(cores()) as pool:
         for shard in plan.pending:
             rows = np.arange(len(people))[layout.rows(shard)]
             data = _shard_arrays(
-                name, dataset.images(TRAIN), people.rows(rows), views.rows(rows), crop_views, settings, pool
+                name, dataset.images(TRAIN), sizes, people.rows(rows), views.rows(rows), crop_views, settings, pool
             )
             write_shard(path, layout, shard, data)
             bar.update(int(people.use[rows].sum()))
@@ -89,13 +91,14 @@ def _write(
 def _shard_arrays(
     dataset: str,
     images: Path,
+    sizes: Mapping[str, int],
     people: People,
     views: Views,
     crop_views: list[CropView],
     settings: CropSettings,
     pool: ThreadPoolExecutor,
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of a shard's people; each image is read once."""
+    """Return the arrays of a shard's people; each image is read once. `sizes` are the bytes of the prepared images."""
     count, views_each = len(people), len(views)
     regions = views.regions(slice(None), slice(None))
     boxes = np.stack([view.widest(regions) for view in crop_views]).reshape(len(crop_views), count, views_each, 4)
@@ -112,7 +115,8 @@ def _shard_arrays(
 
     def fill(rows: np.ndarray) -> None:
         with with_prepare_hint(dataset):
-            image = read_image(safe_path(images, people.image[rows[0]]), people.image_wh[rows[0]])
+            name = str(people.image[rows[0]])
+            image = read_image(safe_path(images, name), people.image_wh[rows[0]], sizes.get(name))
         for row in rows:
             jpeg, affine, wh = region_jpeg(image, box[row], float(density[row]), settings.quality, MOST_BYTES)
             data["jpeg"][row, : len(jpeg)] = jpeg

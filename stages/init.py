@@ -19,6 +19,8 @@ from stages.teacher_spec import EntryLine, entry_text, teacher_entry
 
 SCORES: dict[str, ScoreKind] = {"coco": "ap", "mpii": "pckh"}
 """The score of each format that `init` finds the files of."""
+TRAIN_WORDS, TEST_WORDS = ("train",), ("val", "test")
+"""Words in the names of files and folders of training people, and of test people."""
 DEPTH = 3
 """Levels of folders in which images are looked for."""
 LABEL_SHARE = 0.4
@@ -134,12 +136,12 @@ def find_dataset(name: str, folder: Path) -> FoundDataset:
             f"--{name} {folder}: expected annotation files (.json) in it or in its folder annotations, found none: "
             f"`pipeline data fetch {name}` brings the published ones"
         )
-    train = _one_of(name, at, "train", ("train",), ())
+    train = _one_of(name, at, "train", TRAIN_WORDS, ())
     if train is None:
         raise UserError(f"--{name} {at}: expected a file with `train` in its name, found none: rename it")
-    test = _one_of(name, at, "test", ("val", "test"), ("train",))
+    test = _one_of(name, at, "test", TEST_WORDS, TRAIN_WORDS)
     entry: dict[str, object] = {"format": name, "annotations": str(at), "score": SCORES[name]}
-    entry["train"] = {"file": train.name, "images": str(_image_folder(name, folder, train))}
+    entry["train"] = {"file": train.name, "images": str(_image_folder(name, folder, train, TRAIN_WORDS, TEST_WORDS))}
     if test is None:
         return FoundDataset({**entry, "test": {"share": 0.2}}, "no file of test people: a fifth of the images tests")
     of_test: dict[str, object] = {"file": test.name}
@@ -150,7 +152,7 @@ def find_dataset(name: str, folder: Path) -> FoundDataset:
             of_test["truth"] = truth[0]
         else:
             note = "no file of head boxes (mpii_gt_val.mat), so they follow from head top and upper neck"
-    of_test["images"] = str(_image_folder(name, folder, test))
+    of_test["images"] = str(_image_folder(name, folder, test, TEST_WORDS, TRAIN_WORDS))
     return FoundDataset({**entry, "test": of_test}, note)
 
 
@@ -188,18 +190,33 @@ def _one_of(name: str, folder: Path, part: str, words: tuple[str, ...], without:
     return fitting[0] if fitting else None
 
 
-def _image_folder(name: str, folder: Path, annotations: Path) -> Path:
-    """Return the folder below `folder` that holds the first image of an annotation file."""
+def _image_folder(name: str, folder: Path, annotations: Path, words: tuple[str, ...], others: tuple[str, ...]) -> Path:
+    """Return the folder below `folder` that holds the first image of an annotation file.
+
+    Folders of another split may hold an image of the same name: of several folders, those count that have one of the `words` in
+    their path and none of the `others`. UserError where that leaves none or several.
+    """
     image = _first_image(name, annotations)
-    level = [folder]
+    found, level = [], [folder]
     for _ in range(DEPTH):
-        for each in level:
-            if (each / image).is_file():
-                return each
+        found += [each for each in level if (each / image).is_file()]
         level = [Path(entry.path) for each in level for entry in sorted(os.scandir(each), key=_name) if entry.is_dir()]
-    raise UserError(
-        f"{annotations}: expected its image {image} in a folder of {folder}, found it in none: unpack the images there"
-    )
+    if not found:
+        raise UserError(
+            f"{annotations}: expected its image {image} in a folder of {folder}, found it in none: unpack the images there"
+        )
+    below = {each: str(each.relative_to(folder)).lower() for each in found}
+    of_split = [
+        each
+        for each, path in below.items()
+        if any(word in path for word in words) and not any(word in path for word in others)
+    ]
+    if len(found) > 1 and len(of_split) != 1:
+        raise UserError(
+            f"{annotations}: expected its image {image} in one folder of {folder}, found it in {', '.join(map(str, found))}: name the "
+            f"right one in params.yaml, or give it one of these in its name: {', '.join(words)}"
+        )
+    return (of_split or found)[0]
 
 
 def _name(entry: os.DirEntry[str]) -> str:
@@ -222,5 +239,5 @@ def _parts(dataset: DatasetSettings) -> str:
     train, test = dataset.train, dataset.test
     assert train is not None and test is not None
     return f"{train.file} with {train.images}, " + (
-        f"tested on {test.file}" if test.share is None else "tested on a share of it"
+        f"tested on {test.file} with {test.images}" if test.share is None else "tested on a share of it"
     )

@@ -103,8 +103,14 @@ def run(
         "networks_sha256": hashes,
         "confidence_above": options.confidence,
     }
+    of_file = [people, *(load_people(dataset, other) for other in _other_splits(settings, split))]
+    counts_from_0 = (
+        any((part.person == 0).any() for part in of_file),
+        any((part.image_id == 0).any() for part in of_file),
+    )
     with progress(len(people), f"labelling {dataset} {split}", "people") as bar:
-        document = filled_document(people, source, filled, skeleton, info, bar.update)
+        shifts = (int(counts_from_0[0]), int(counts_from_0[1]))
+        document = filled_document(people, source, filled, skeleton, info, shifts, bar.update)
     with exclusive(folder, remove_lock_file=True):
         write_atomically(document_path, (json.dumps(document) + "\n").encode())
         rows = suspicion_rows(people, suspicions)
@@ -144,6 +150,12 @@ def _annotation_file(settings: DatasetSettings, split: str) -> Path:
     part = settings.test if split == TEST else settings.train
     assert part is not None
     return Path(settings.annotations) / part.file
+
+
+def _other_splits(settings: DatasetSettings, split: str) -> list[str]:
+    """Return the other splits that come from the same annotation file."""
+    file = _annotation_file(settings, split)
+    return [other for other in settings.splits if other != split and _annotation_file(settings, other) == file]
 
 
 def _source_annotations(settings: DatasetSettings, annotations: Path, people: People) -> SourceAnnotations:

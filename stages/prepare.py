@@ -64,32 +64,47 @@ def read_annotation_file(dataset: DatasetSettings, file: AnnotationFile, log: Ca
         return people
     annotations, images = Path(dataset.annotations) / file.file, people.image.tolist()
     listed = on_listed_images(images, file.only)
-    names = listed_names(file.only)
+    lines = listed_images(file.only)
     if not listed.any():
-        raise UserError(f"{file.only}: expected images of {annotations}, found none among {len(names)} lines")
-    found = names & {base_name(image) for image in images}
-    log(f"{annotations}: people on {len(found)} of the {len(names)} images of {file.only}, others are left out")
+        raise UserError(f"{file.only}: expected images of {annotations}, found none among {len(lines)} lines")
+    found = len(set(people.image[listed].tolist()))
+    log(f"{annotations}: people on {found} of the {len(lines)} images of {file.only}, others are left out")
     return people.rows(listed)
 
 
 def on_listed_images(images: Sequence[str], listing: str) -> np.ndarray:
-    """Return for each image, (N,), whether a text file lists it, by the names of the files without their folders."""
-    names = listed_names(listing)
-    return np.array([base_name(image) in names for image in images], bool)
+    """Return for each image, bool (N,), whether a text file lists it, with the same folders as far as both state any.
+
+    UserError for a line that fits images of several folders.
+    """
+    lines = listed_images(listing)
+    ends = {end for line in lines for end in _ends(line)}
+    listed: set[str] = set()
+    by_line: dict[str, str] = {}
+    for image in dict.fromkeys(images):
+        line = next((end for end in _ends(image) if end in lines), None)
+        if line is not None and by_line.setdefault(line, image) != image:
+            raise UserError(
+                f"{listing}: {line}: expected one image of that name, found {by_line[line]} and {image}: list them so"
+            )
+        if line is not None or image in ends:
+            listed.add(image)
+    return np.array([image in listed for image in images], bool)
 
 
-def listed_names(listing: str) -> set[str]:
-    """Return the names, without folders, of the images that a text file lists, one a line. UserError for anything else."""
+def listed_images(listing: str) -> set[str]:
+    """Return the images that a text file lists, one a line. UserError for anything else."""
     try:
-        lines = Path(listing).read_text(encoding="utf-8").split("\n")
+        lines = Path(listing).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{listing}: expected a text file with a line for each image, found none") from error
-    return {base_name(line.strip()) for line in lines} - {""}
+    return {line.strip().replace("\\", "/") for line in lines} - {""}
 
 
-def base_name(image: str) -> str:
-    """Return the name of an image's file without its folders."""
-    return image.rsplit("/", 1)[-1]
+def _ends(path: str) -> list[str]:
+    """Return a path, and it without its first folder, and so on to the name of the file."""
+    parts = path.split("/")
+    return ["/".join(parts[n:]) for n in range(len(parts))]
 
 
 def _read_whole_file(dataset: DatasetSettings, file: AnnotationFile, log: Callable[[str], None]) -> People:
@@ -124,11 +139,29 @@ def _prepare(
                 f"datasets.{name}: expected people to learn from in its {split} part, found none of {len(people)} usable: "
                 f"correct its annotations or params.yaml, then run `pipeline prepare --dataset {name}`"
             )
+    if line := _tested_and_trained_on(dataset, tables):
+        notes[TEST].append(f"{name}: {line}")
     with exclusive(PEOPLE_FOLDER / name, remove_lock_file=True):
         complaints = _write(name, dataset, tables, settings, seed)
     _report(name, dataset, tables, notes, log)
     if complaints:
         log(f"{name}: the decoder complains about {len(complaints)} images, used as decoded; first {complaints[0]}")
+
+
+def _tested_and_trained_on(dataset: DatasetSettings, tables: dict[str, People]) -> str | None:
+    """Return the line about test images that are images of another split too; None without any."""
+    images = {
+        split: {(dataset.images(split).resolve(), image) for image in set(people.image.tolist())}
+        for split, people in tables.items()
+    }
+    test = images.pop(TEST, set())
+    both = sorted(image for folder, image in test & set().union(*images.values()))
+    if not both:
+        return None
+    return (
+        f"{len(both)} of {len(test)} test images are trained or validated on, too (first {both[0]}), so scores say how well they are "
+        "remembered: name another file, or `test: {share: 0.2}`"
+    )
 
 
 def _read_as_stored(people: People, folder: Path) -> str | None:

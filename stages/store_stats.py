@@ -20,13 +20,12 @@ from cache.targets import TargetStore, open_targets
 from pipeline.common.errors import UserError, one_line
 from pipeline.common.progress import progress
 from pipeline.people.people import People
-from pipeline.pose.own_skeletons import skeleton_from
 from pipeline.pose.skeletons import Skeleton
-from pipeline.pose.spec import NetworkSpec, parse_spec
 from stages.project.datasets import load_people
 from stages.project.teachers import teach_command
 from stages.stores.decode import decode_rows
 from stages.stores.pointers import store_named
+from stages.stores.stored_spec import stored_spec
 
 QUANTILES = (0.05, 0.5, 0.95)
 SAME_PLACE = 0.1
@@ -146,17 +145,12 @@ def _open(path: Path | Remote, people: People) -> TargetStore:
     return open_targets(path, teach_command(teacher), people.person)
 
 
-def _spec_of(store: TargetStore) -> NetworkSpec:
-    values, where = store.fingerprint["spec"], f"{store.path}: spec"
-    return parse_spec(values, where, skeleton_from(values["skeleton"], store.fingerprint["keypoints"], where))
-
-
 def _sums(
     store: TargetStore, others: dict[str, TargetStore], people: People, advance: Callable[[], object]
 ) -> dict[str, object]:
     """Return Dask's plan of sums per keypoint and, for each other teacher, of the people with a contradicted label."""
     rows = store.layout.people_per_shard
-    skeleton = _spec_of(store).skeleton
+    skeleton = stored_spec(store).skeleton
     use = da.from_array(people.use, chunks=rows)
     side = da.from_array(people.box[:, 2:].max(axis=1).clip(1e-9), chunks=rows)
     label, labelled = _labels(people, skeleton)
@@ -172,7 +166,7 @@ def _sums(
         "error": da.where(known, error, 0).sum(axis=0),
     }
     for name, other in others.items():
-        other_skeleton = _spec_of(other).skeleton
+        other_skeleton = stored_spec(other).skeleton
         shared = [k for k, keypoint in enumerate(skeleton.keypoints) if keypoint in other_skeleton.keypoints]
         positions = [other_skeleton.index(skeleton.keypoints[k]) for k in shared]
         of_other = _points(other, advance)[:, positions].rechunk((rows, -1, -1))
@@ -200,7 +194,7 @@ def _labels(people: People, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]
 
 def _points(store: TargetStore, advance: Callable[[], object]) -> da.Array:
     """Return keypoints (N, K, 2) in image pixels, decoded from view 0, one shard at a time."""
-    spec, layout = _spec_of(store), store.layout
+    spec, layout = stored_spec(store), store.layout
 
     def decoded(shard: np.ndarray) -> np.ndarray:
         points, _ = decode_rows(store, spec, layout.rows(int(shard[0])))
@@ -248,7 +242,7 @@ def _distance(one: da.Array, other: da.Array, side: da.Array) -> da.Array:
 def _as_statistics(path: Path | Remote, store: TargetStore, people: People, sums: dict) -> StoreStatistics:
     """Turn the sums into shares and means."""
     of_keypoint = []
-    for k, keypoint in enumerate(_spec_of(store).skeleton.keypoints):
+    for k, keypoint in enumerate(stored_spec(store).skeleton.keypoints):
         mean, quantiles = _mean_and_quantiles(sums["levels"][k])
         labelled, known = int(sums["labelled"][k]), int(sums["known"][k])
         pck, error = _share(sums["near"][k], labelled), _share(sums["error"][k], known)

@@ -1,5 +1,6 @@
 """`teacher spec`: the entry for params.yaml that an ONNX file suggests, with the source of each value: printed, or written into it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -34,11 +35,12 @@ def run(path: Path, log: Callable[[str], None] = print) -> None:
     proposal = propose_spec(path, known_skeletons())
     entry = [EntryLine("onnx", str(path)), EntryLine("dataset", "NAME", "whose labels it is scored by")]
     entry += [EntryLine(key, value, proposal.source[key]) for key, value in proposal.values.items()]
+    name = _name_from(path)
     log("teachers:")
-    log(f"  {path.stem}:")
+    log(f"  {name}:")
     for line in entry_text(entry, "    "):
         log(line)
-    log(f"then `pipeline teacher check --teacher {path.stem}`, which scores it and tries other specs")
+    log(f"then `pipeline teacher check --teacher {name}`, which scores it and tries other specs")
 
 
 def write(path: Path, name: str, params: Path = PARAMS_FILE, log: Callable[[str], None] = print) -> None:
@@ -51,7 +53,8 @@ def write(path: Path, name: str, params: Path = PARAMS_FILE, log: Callable[[str]
     if name in project.teacher_names:
         raise UserError(f"{params}: teachers.{name}: exists: remove it first, or give `--write` another name")
     entry = teacher_entry(path, name, project.datasets, project.skeletons)
-    text = with_teacher(params.read_text(encoding="utf-8"), name, entry, params)
+    before = params.read_bytes().decode("utf-8")
+    text = with_teacher(before, name, entry, params)
     written = project_of(read_yaml_text(text, params), params)
     added = {line.key: line.value for line in entry if line.value is not None}
     teachers = {**(project.values.get("teachers") or {}), name: added}
@@ -59,7 +62,7 @@ def write(path: Path, name: str, params: Path = PARAMS_FILE, log: Callable[[str]
         raise UserError(
             f"{params}: teachers: expected entries in lines of their own, found another form: rewrite it so"
         )
-    write_atomically(params, text.encode())
+    write_atomically(params, text.replace("\n", "\r\n" if "\r\n" in before else "\n").encode())
     for line in entry:
         if line.value is None:
             log(f"{line.key}: to be filled in: {line.note}")
@@ -68,6 +71,12 @@ def write(path: Path, name: str, params: Path = PARAMS_FILE, log: Callable[[str]
     log(
         f"{params}: teachers.{name} is written; then `pipeline teacher check --teacher {name}`, which tries other specs"
     )
+
+
+def _name_from(path: Path) -> str:
+    """Return a teacher's name after its file: of letters, digits, - and _, and no number."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")
+    return name if name[:1].isalpha() else f"teacher-{name}".rstrip("-")
 
 
 def teacher_entry(
@@ -115,7 +124,7 @@ def with_teacher(text: str, name: str, entry: Iterable[EntryLine], where: Path =
     first = document.lc.data["teachers"][0]
     teachers = document["teachers"]
     if not teachers:
-        lines[first] = lines[first].replace("{}", "", 1).rstrip()
+        lines[first] = re.sub(r":\s*(\{\s*\}|null|Null|NULL|~)", ":", lines[first], count=1).rstrip()
         return "\n".join([*lines[: first + 1], f"  {name}:", *entry_text(entry, "    "), *lines[first + 1 :], ""])
     if teachers.fa.flow_style():
         raise UserError(f"{where}: teachers: expected entries in lines of their own, found them in {{}}: rewrite it so")

@@ -40,7 +40,16 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 def replace_folder(aside: Path, place: Path) -> None:
-    """Move the finished folder `aside` to `place`. If killed midway, the old folder is complete there or at `<place>.previous`."""
+    """Move the finished folder `aside` to `place`. If killed midway, the old folder is complete there or at `<place>.previous`.
+
+    Where `place` is a link, to another disk perhaps, the link stays, and what it leads to is replaced.
+    """
+    if place.is_symlink():
+        place = place.resolve()
+        near = place.with_name(aside.name)
+        shutil.rmtree(near, ignore_errors=True)
+        near.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(shutil.move(aside, near))
     previous = place.with_name(place.name + ".previous")
     shutil.rmtree(previous, ignore_errors=True)
     if place.exists():

@@ -27,6 +27,7 @@ def exclusive(path: Path, remove_lock_file: bool = False, wait: bool = False) ->
 
     `remove_lock_file` deletes the lock file at the end, where it would lie among a user's own files.
     """
+    path = path if path.name else path.absolute()  # the current folder
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_name(path.name + ".holder")
     lock: BaseFileLock = FileLock(path.with_name(path.name + ".lock"), fallback_to_soft=False)

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.common.files import FilePath
 from pipeline.datasets.coco import Warn, images_by_id, people_from_coco, person_categories, read_detections
 from pipeline.people.people import People
-from pipeline.people.validation import entries, number, read_json
+from pipeline.people.validation import Phrase, entries, fail, number, read_json
 from pipeline.pose.skeletons import NO_SKELETON
 
 ONLY_CATEGORY = 0
@@ -33,6 +33,8 @@ def read_boxes(
     UserError on anything malformed.
     """
     document = read_json(path)
+    if people and isinstance(document, dict) and not document.get("categories"):
+        fail(str(path), f"`categories`, to know which are {' or '.join(people)}", Phrase("none"))
     if detections is not None:
         return _detected(document, path, detections, min_score, warn, people)
     if isinstance(document, dict) and "categories" not in document:

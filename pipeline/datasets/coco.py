@@ -116,6 +116,8 @@ def people_from_coco(
         crowd[i] = whole_number(annotation.get("iscrowd", 0), where, "`iscrowd`", most=1)
         triplets = read_triplets(annotation.get("keypoints"), where, allowed) if allowed else None
         if triplets is not None:
+            if max(orders[category], default=-1) >= len(triplets):
+                fail(where, "the keypoints that its category lists", Phrase(f"{len(triplets)}"))
             triplets = triplets[orders[category]]
             labelled[i] = triplets[:, 2] > 0
             keypoints[i][labelled[i]] = triplets[labelled[i], :2]

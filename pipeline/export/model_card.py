@@ -36,6 +36,8 @@ class ModelCard:
     precision: str
     unlearned: Sequence[str]
     """Keypoints that the student has learned from no label and no teacher."""
+    started_from_student: bool
+    """Did its training start from another student, which may have learned these?"""
     learned: Sequence[str]
     """The data and teachers that the student learned from, a sentence each."""
     scores: Mapping[str, Mapping[str, str]]
@@ -113,13 +115,19 @@ def _form(card: ModelCard) -> str:
         return "In the form that rtmlib's `RTMPose` class runs unchanged."
     if card.precision == "float32":
         return "Weights and arithmetic are float32."
-    return f"Weights and arithmetic are {card.precision}, its input and outputs float32."
+    if card.precision == "int8":
+        return "Weights and arithmetic are int8 but in the head, its input and outputs float32."
+    return "Weights and arithmetic are float16, its input and outputs float32."
 
 
 def _unlearned(card: ModelCard) -> list[str]:
     if not card.unlearned:
         return []
     names = ", ".join(f"`{name}`" for name in card.unlearned)
+    if card.started_from_student:
+        return [
+            f"No label and no teacher of its own training gives {names}: that is what the student it started from had learned."
+        ]
     return [f"It has learned {names} from no label and no teacher: its output for them is meaningless."]
 
 

@@ -24,17 +24,18 @@ def filled_document(
     filled: FilledPeople,
     skeleton: Skeleton,
     info: dict[str, Any],
+    shifts: tuple[int, int] = (0, 0),
     advance: Callable[[int], object] = int,
 ) -> dict[str, Any]:
     """Return the COCO document of all people of a table, crowds and unlabelled people included, and of their images.
 
-    Fields that are not listed here are those of the source. Ids of annotations and images are the source's, or one higher where
-    it counts from 0, because pycocotools takes an id of 0 for no match. `keypoints` are the unchanged numbers of the labels with
+    Fields that are not listed here are those of the source. `shifts` are added to its ids of annotations and of images, as
+    pycocotools takes an id of 0 for no match. `keypoints` are the unchanged numbers of the labels with
     the source's `v`; filled ones are rounded to hundredths of a pixel. The `v` of a filled keypoint is VISIBLE where the dataset
     never labels the keypoint, and HIDDEN where it does, since annotators most often leave out what cannot be seen: a network does
     not tell the two apart. `num_keypoints` counts labelled and filled ones. `advance` is called with the number of people done.
     """
-    shift, image_shift = (int((numbers == 0).any()) for numbers in (people.person, people.image_id))
+    shift, image_shift = shifts
     images: dict[int, dict[str, Any]] = {}
     for image_id, name, wh in zip(
         people.image_id.tolist(), people.image.tolist(), people.image_wh.tolist(), strict=True

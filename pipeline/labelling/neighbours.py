@@ -17,7 +17,7 @@ def at_another_persons_label(
         if len(rows) < 2:
             continue
         distance = np.linalg.norm(points[rows][:, None] - labels[rows][None], axis=-1)
-        near = (distance <= tolerances[rows] / 2) & labelled[rows]
+        near = (distance <= tolerances[rows][:, None] / 2) & labelled[rows]
         near[np.arange(len(rows)), np.arange(len(rows))] = False
         result[rows] = near.any(axis=1)
     return result

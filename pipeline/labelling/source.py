@@ -56,9 +56,8 @@ def coco_annotations(path: FilePath, people: People, categories: Collection[str]
     read = people_from_coco(document, path, people.skeleton, orders, (FULL_BODY, count) if is_halpe else (count,))
     at = {person: row for row, person in enumerate(read.person.tolist())}
     rows = np.array([at.get(person, -1) for person in people.person.tolist()], np.int64)
-    if (rows < 0).any() or not (
-        np.array_equal(read.labelled[rows], people.labelled) and np.array_equal(read.keypoints[rows], people.keypoints)
-    ):
+    columns = ("labelled", "keypoints", "box", "crowd", "image", "image_id")
+    if (rows < 0).any() or not all(np.array_equal(getattr(read, c)[rows], getattr(people, c)) for c in columns):
         raise UserError(PEOPLE_CHANGED.format(path))
     by_id = {int(entry["id"]): entry for entry in document["annotations"] if entry["category_id"] in orders}
     annotations = [by_id[person] for person in people.person.tolist()]

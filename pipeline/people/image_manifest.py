@@ -34,6 +34,10 @@ class ImageManifest:
     sha256: np.ndarray
     """str (P,): hash of the file, hexadecimal."""
 
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each file in bytes, by its name."""
+        return dict(zip(self.name.tolist(), self.bytes.tolist(), strict=True))
+
 
 def build_image_manifest(
     folder: FilePath,

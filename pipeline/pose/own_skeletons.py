@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from pipeline.common.errors import UserError, short_repr
-from pipeline.pose.flip import flipped_name
+from pipeline.pose.flip import flipped_name, names_like_the_other_side
 from pipeline.pose.skeletons import GUESSED_SIGMA, SKELETONS, Skeleton
 
 
@@ -56,6 +56,13 @@ def checked_skeleton(
         partner = partners.get(keypoint) or flipped_name(keypoint)
         if partner not in names:
             fail("mirror", f"a partner of `{keypoint}`, as `{partner}` is no keypoint", "none: name it, or itself")
+        like = next((other for other in names_like_the_other_side(keypoint) if other in names), None)
+        if keypoint not in partners and partner == keypoint and like is not None and like not in partners:
+            fail(
+                "mirror",
+                f"a partner of `{keypoint}`, as `{like}` looks like its other side",
+                f"none: write `mirror: {{{keypoint}: {like}}}`, or `{keypoint}: {keypoint}` if it has none",
+            )
         if (back := partners.get(partner) or flipped_name(partner)) != keypoint:
             fail("mirror", f"`{keypoint}` to be the partner of `{partner}`, as that is its own", f"`{back}`")
     return Skeleton(

@@ -114,7 +114,9 @@ def parse_spec(
     check("padding", _is_number(padding) and 0.5 <= padding <= 4, "a number from 0.5 to 4 (most networks: 1.25)")
     check("factor", _is_number(factor) and factor > 0, "a positive number (RTMPose: 10)")
     outputs = given["outputs"]
-    is_names = outputs in ([], ()) or _is_list(outputs, len(names), lambda name: isinstance(name, str))
+    is_names = outputs in ([], ()) or (
+        _is_list(outputs, len(names), lambda name: isinstance(name, str)) and len(set(outputs)) == len(outputs)
+    )
     check("outputs", is_names, f"the file's names for {', '.join(names)}")
     check("flip", isinstance(given["flip"], bool), "true or false")
     is_blur = _is_whole(given["blur"]) and 3 <= given["blur"] <= 51 and given["blur"] % 2 == 1

@@ -1,5 +1,6 @@
 """The processes that `torchrun` starts, one per GPU or part of a CPU: their group, their ranks and their collective operations."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,10 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", index)
 
 
+_groups = itertools.count()
+"""Numbers of this process's groups, the same in all processes of a training."""
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Processes]:
     """Join the processes to a group while inside, by NCCL on GPUs and by Gloo on CPUs."""
@@ -81,11 +86,14 @@ def process_group(device: torch.device) -> Iterator[Processes]:
     if processes.count == 1:
         yield processes
         return
+    # Under torchrun the store of addresses outlives a group: another group needs a part of it to itself, or reads the first one's.
+    store, rank, count = next(distributed.rendezvous("env://"))
+    store = distributed.PrefixStore(f"training {next(_groups)}", store)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        distributed.init_process_group("nccl", device_id=device)
+        distributed.init_process_group("nccl", store=store, rank=rank, world_size=count, device_id=device)
     else:
-        distributed.init_process_group("gloo")
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=count)
     try:
         yield processes
     finally:

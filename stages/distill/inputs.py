@@ -62,7 +62,7 @@ def build_inputs(project: Project, name: str, student: StudentConfig, seed: int,
         temperature=settings.temperature,
         fresh_rotation=project.section("prepare", PrepareSettings).rotation if student.draws_views else None,
         online={teacher.name: online_teacher(teacher) for teacher in online},
-        online_files={teacher.name: teacher.sha256 for teacher in online},
+        online_teachers={t.name: [t.sha256, repr(t.spec), t.precision] for t in online},
         initial_weights=initial_weights,
         settings=training,
         seed=seed,
@@ -135,6 +135,10 @@ def _source(
         people = add_label_noise(drop_labels(people, student.label_drop, random), student.label_noise, random)
     if not student.teachers:
         people = dataclasses.replace(people, use=people.use & people.labelled.any(axis=1))
+        if not people.use.any():
+            raise UserError(
+                f"params.yaml: students.{name}.label_drop: expected labels left in {dataset}, found none of {len(people)} people: lower it"
+            )
     moved = {}
     if settings.calibrate:
         specs = {teacher: project.teacher(teacher).spec for teacher in stores}

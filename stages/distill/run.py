@@ -80,9 +80,7 @@ def train_once(
         finished = str(json.loads((folder / COST_FILE).read_text())["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         finished = None
-    cost = train_student(project, name, config, folder, seed, device, resume, log, finished)
-    if cost is not None and process_info().is_main:
-        write_atomically(folder / COST_FILE, json_bytes(vars(cost)))
+    train_student(project, name, config, folder, seed, device, resume, log, finished, with_cost=True)
 
 
 def train_student(
@@ -95,22 +93,28 @@ def train_student(
     resume: bool = False,
     log: Callable[[str], None] = print,
     finished_fingerprint: str | None = None,
-) -> TrainingCost | None:
-    """Train a student and write its weights, settings and curve to `folder`; `name` is the name of its checkpoint.
+    with_cost: bool = False,
+) -> None:
+    """Train a student and write its weights, settings and curve to `folder`, `with_cost` COST_FILE too.
 
-    Nothing is trained, and None is returned, if `finished_fingerprint`, that of the student in the folder, is the fingerprint of
-    this training.
+    `name` is the name of its checkpoint. Nothing is trained if `finished_fingerprint`, that of the student in the folder, is the
+    fingerprint of this training.
     """
     inputs = build_inputs(project, name, config, seed, device)
     if finished_fingerprint == inputs.fingerprint:
         log(f"{folder}: is already trained, with the same settings, inputs and code")
-        return None
+        return
     with training(inputs, torch_device(device), resume, log) as trained:
         if trained.is_main:
             people = sum(int(source.people.use.sum()) for source in inputs.sources)
             log(f"student {name}: {trained.steps} steps over {people} people in {trained.seconds:.0f} s")
             _write(trained, inputs, config, settings_of(project, name, config), folder)
+            if with_cost:
+                write_atomically(folder / COST_FILE, json_bytes(vars(_cost(trained, inputs))))
             log(f"{folder}: written")
+
+
+def _cost(trained: TrainedNetwork, inputs: TrainingInputs) -> TrainingCost:
     return TrainingCost(
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
@@ -127,7 +131,7 @@ def _bring_back_seeds(folder: Path) -> None:
     if left.is_dir() and not (folder / SEEDS).exists():
         with suppress(OSError):  # another process of this training was first
             folder.mkdir(exist_ok=True)
-            left.rename(folder / SEEDS)
+            shutil.move(left, folder / SEEDS)
 
 
 def _aside(folder: Path) -> Path:
@@ -147,5 +151,5 @@ def _write(
     save_student(Student(trained.network, inputs.network, inputs.spec), aside, more)
     write_curve(trained.curve, aside / "curve.csv")
     if (folder / SEEDS).is_dir():
-        (folder / SEEDS).rename(aside / SEEDS)
+        shutil.move(folder / SEEDS, aside / SEEDS)
     replace_folder(aside, folder)

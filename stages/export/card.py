@@ -17,6 +17,9 @@ from stages.project.project import Project
 from stages.project.students import STUDENTS, StudentConfig
 from stages.training.initial_weights import describe_initial_weights
 
+TRUTH = "truth"
+"""Name of the labels among the terms of the loss."""
+
 METRICS_FILE = Path("results/metrics.json")
 
 OTHER_METRICS = ("average", "validation", "intervals", "keypoints", "missed", "seeds", "difference", "sha256")
@@ -59,20 +62,34 @@ def collect_card(
     """
     spec = rtmlib_spec(student) if target == "rtmlib" else student
     datasets = project.datasets
-    teachers = [project.teacher(teacher) for teacher in config.teachers if teacher in project.teacher_names]
+    document = json.loads((folder / "student.json").read_text())
+    counted = _counted_terms(document, config)
+    teachers = [
+        project.teacher(teacher)
+        for teacher in config.teachers
+        if teacher in project.teacher_names and teacher in counted
+    ]
     sources = [*config.datasets, *(teacher.dataset for teacher in teachers)]
     learned_keypoints = {
-        k for name in config.datasets if name in datasets for k in datasets[name].labels_of(TRAIN).keypoints
+        k
+        for name in config.datasets
+        if name in datasets and TRUTH in counted
+        for k in datasets[name].labels_of(TRAIN).keypoints
     }
     learned_keypoints |= {k for teacher in teachers for k in teacher.spec.skeleton.keypoints}
-    learned = [_learned_from(datasets, dataset) for dataset in config.datasets]
+    learned = [_learned_from(datasets, dataset, TRUTH in counted) for dataset in config.datasets]
     learned += [
         f"Maps of teacher {teacher.name} on these images: a network for {teacher.dataset}, "
         f"keypoints {teacher.spec.skeleton.name}."
         for teacher in teachers
     ]
+    learned += [
+        f"Maps of teacher {teacher} on these images, which params.yaml no longer has: the licence of its data is not known here."
+        for teacher in config.teachers
+        if teacher not in project.teacher_names and teacher in counted
+    ]
     licences = {line for dataset in sources for line in _licences(project, datasets, dataset)}
-    start = describe_initial_weights(json.loads((folder / "student.json").read_text()).get("start"))
+    start = describe_initial_weights(document.get("start"))
     if start is not None:
         learned.append(start[0])
         licences.add(start[1])
@@ -88,6 +105,7 @@ def collect_card(
         equal_maxima=student.kind == "heatmap_logits",
         precision=precision,
         unlearned=[k for k in spec.skeleton.keypoints if k not in learned_keypoints],
+        started_from_student=start is not None and not Path(document["start"]["file"]).suffix,
         learned=learned,
         scores=scores,
         note=note,
@@ -95,10 +113,17 @@ def collect_card(
     )
 
 
-def _learned_from(datasets: Mapping[str, DatasetSettings], name: str) -> str:
+def _counted_terms(document: Mapping[str, Any], config: StudentConfig) -> set[str]:
+    """Return which of the labels (TRUTH) and the teachers counted in the loss: those whose recorded weight is not 0."""
+    settings = document.get("settings") or {}
+    weights = settings.get("terms") or {}
+    return {term for term in (TRUTH, *config.teachers) if settings.get("preset") or weights.get(term, 1) != 0}
+
+
+def _learned_from(datasets: Mapping[str, DatasetSettings], name: str, labels_count: bool) -> str:
     """Return a sentence on what the student learned from a dataset."""
     train = datasets[name].train if name in datasets else None
-    labelled = name not in datasets or datasets[name].labels_train
+    labelled = labels_count and (name not in datasets or datasets[name].labels_train)
     data = "Labels and images" if labelled else "Images and boxes, without labels,"
     return f"{data} of {name} (`{train.file}`)." if train else f"{data} of {name}."
 

@@ -11,7 +11,7 @@ from pipeline.common.files import write_atomically, write_together
 from pipeline.common.locks import exclusive
 from pipeline.export.int8 import quantise_int8
 from pipeline.export.model_card import model_card
-from pipeline.export.onnx_export import export_onnx
+from pipeline.export.onnx_export import TESTED_BATCHES, export_onnx
 from pipeline.export.rtmlib import RTMLIB_TOLERANCE, RtmlibForm, rtmlib_spec
 from pipeline.inference.exported import open_exported
 from pipeline.inference.onnx_file import half_precision
@@ -44,7 +44,7 @@ def run(
 
     `student` is a name in params.yaml, or the folder of a trained student, such as another seed's or an arm's of the comparison.
     By default the file's name ends in `-rtmlib`, `-float16` or `-int8` where the file is of that form or precision. UserError where
-    the file's output differs from torch's. After any error file and card are what they were before.
+    the output of the file, of a conversion's float32 form, differs from torch's. After any error file and card are what they were before.
     """
     name, folder = _student(project, student)
     loaded = load_student(folder)
@@ -75,9 +75,10 @@ def run(
         agreement = _agreement(loaded, draft, people, images) if suffix else None
         card = model_card(collect_card(project, name, folder, config, draft, loaded.spec, target, precision))
         write_together({file: draft.read_bytes(), card_file: card.encode()})
+        form = "" if precision == "float32" else "in its float32 form "
         log(
-            f"{file}: {len(spec.skeleton)} keypoints, any batch, "
-            f"ONNX Runtime within {difference:.1e} of torch on {len(people)} crops"
+            f"{file}: {len(spec.skeleton)} keypoints, any batch, {form}ONNX Runtime within {difference:.1e} of torch "
+            f"on {min(len(people), max(TESTED_BATCHES))} crops"
         )
         if agreement:
             log(agreement)

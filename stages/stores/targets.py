@@ -59,7 +59,7 @@ def open_target_store(
     settings = project.teacher(teacher)
     manifest = read_image_manifest(table_path(dataset, split, "pictures"))
     inputs = {"precision": settings.precision, **input_fingerprint(settings.spec, people, views, manifest)}
-    refuse_other_inputs(store.store, inputs, rebuild_command)
+    refuse_other_inputs(store.store, {"mirror": None, **inputs}, rebuild_command)
     if settings.onnx.is_file() and store.fingerprint.get("teacher") != _digest_of_file(settings.onnx):
         raise UserError(f"{path}: was made from another file of the teacher than there is now: run `{rebuild_command}`")
     return store

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Le, Lt
 
 from pipeline.pose.options import DEEPEST, LITE_MEAN, LITE_STD, WIDEST, Network, NetworkSettings, Preset, Weighting
 from pipeline.pose.spec import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, parse_spec
@@ -21,7 +21,8 @@ class DistillSettings:
     network: Network = "pyramid"
     """The network, see pipeline.networks.build; the paper's students are `rtmpose-*`, with input [256, 192]."""
     start: str | None = None
-    """The published checkpoint that initialises the backbone of an `rtmpose-*` student; random weights without one."""
+    """A published checkpoint that initialises the backbone (`rtmpose-*`, `efficientnet-lite0`, which needs one), or the folder of a
+    trained student of the same network, keypoints and input; random weights without one."""
     width: Annotated[int, Ge(8), Le(WIDEST)] = 32
     depth: Annotated[int, Ge(1), Le(DEEPEST)] = 1
     """Width and depth of the pyramid, see pipeline.networks.pyramid."""
@@ -38,7 +39,7 @@ class DistillSettings:
     """Weight of the labels, `truth`, and of each teacher by name; Khan et al. 2024 take 0.3, 0.25 for COCO's and 0.45 for MPII's."""
     min_score: Annotated[float, Ge(0), Le(1)] = 0.2
     """Teacher keypoints with a lower score are not learned from."""
-    temperature: Annotated[float, Gt(0)] = 1.0
+    temperature: Annotated[float, Ge(0.05)] = 1.0
     """Teacher maps are raised to 1 / temperature: below 1 sharpens them."""
     images: Literal["files", "crops"] = "files"
     """Source of the pixels of students that replay stored views: the dataset's image files, or the crops that stage `crops` wrote."""

@@ -18,6 +18,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker, Lock, get_worker, wait
 
 from cache.backend import backend_of
+from cache.manifest import read_fingerprint
 from pipeline.common.errors import UserError, one_line
 from pipeline.common.threads import cores
 from pipeline.inference.session import Teacher, open_teacher
@@ -217,4 +218,6 @@ def _write(request: TeacherRequest, provider: str, peers: dict[str, int], job: S
             )
         # A worker that the scheduler has given up, or whose client has ended, may still write this shard.
         with Lock(f"{job.store} {job.shard}"):
+            if read_fingerprint(job.store) != job.fingerprint:
+                raise UserError(f"{job.store}: has become a store of other inputs: this run's people are left out")
             return sum(write_shards(teacher, [job], batch, threads, sessions.turn))

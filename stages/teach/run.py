@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -211,11 +211,16 @@ def _write(teacher: Teacher, executor: Executor, job: StoreJob, log: Callable[[s
     plan = open_for_writing(job.path, job.layout, fingerprint)
     if plan.reason:
         log(f"{job.path}: {plan.reason}")
+    sizes = job.manifest.sizes()
     processed = 0
     total = sum(int(job.people.use[job.layout.rows(shard)].sum()) for shard in plan.pending)
     store = job.path if executor.keeps_unfinished and isinstance(job.path, Path) else None
     shard_jobs = (
-        _shard_job(job, shard, unfinished=read_unfinished(store, shard, fingerprint) if store else None)
+        replace(
+            _shard_job(job, shard, unfinished=read_unfinished(store, shard, fingerprint) if store else None),
+            fingerprint=fingerprint,
+            image_bytes={name: sizes[name] for name in _names(job, shard) if name in sizes},
+        )
         for shard in plan.pending
     )
     with (
@@ -227,10 +232,14 @@ def _write(teacher: Teacher, executor: Executor, job: StoreJob, log: Callable[[s
             bar.update(count)
     if plan.pending or plan.reason != "complete":
         finish(job.path, job.layout, fingerprint)
-    if store:
-        remove_unfinished(store)
+    remove_unfinished(store_path(teacher.name, job.dataset, job.split))
     _update_pointer(teacher.name, job, log)
     return processed
+
+
+def _names(job: StoreJob, shard: int) -> set[str]:
+    """Return the names of a shard's images."""
+    return set(job.people.image[job.layout.rows(shard)].tolist())
 
 
 def _update_pointer(teacher: str, job: StoreJob, log: Callable[[str], None]) -> None:

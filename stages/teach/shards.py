@@ -1,7 +1,8 @@
 """The unit of work of stage one: one shard of a store with its people, and the batches in which the teacher runs on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class ShardJob:
     """The views of these people."""
     unfinished: Unfinished | None = None
     """What an earlier run has left of the shard; None where nothing is kept before a shard is complete."""
+    image_bytes: dict[str, int] = field(default_factory=dict)
+    """Sizes of the image files when they were prepared; {} in a trial."""
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    """That of the store, for processes that did not open it; {} in a trial, which writes none."""
 
     @property
     def people_in_use(self) -> int:

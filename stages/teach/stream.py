@@ -180,7 +180,7 @@ def _fill(teacher: Teacher, levels: np.ndarray, name: str, places: list[tuple[_F
     job = first.batch.job
     wh = job.people.image_wh[first.batch.rows[positions[0]]]
     with with_prepare_hint(job.dataset):
-        image = with_fourth_channel(read_image(safe_path(job.images, name), wh))
+        image = with_fourth_channel(read_image(safe_path(job.images, name), wh, job.image_bytes.get(name)))
     for filling, positions in places:
         views = filling.batch.job.views
         affines = teacher.spec.input_from_image(views.regions(filling.batch.rows[positions], slice(None)))

@@ -60,8 +60,8 @@ def read_unfinished(store: Path, shard: int, fingerprint: dict[str, Any]) -> Unf
 
 
 def remove_unfinished(store: Path) -> None:
-    """Remove the files of all shards beside a store that is complete."""
-    for file in store.parent.glob(f"{store.stem}.unfinished-*.npz"):
+    """Remove the files of all shards beside a store that is complete, and what a kill has left of one that was being written."""
+    for file in store.parent.glob(f"{store.stem}.unfinished-*.npz*"):
         file.unlink(missing_ok=True)
 
 

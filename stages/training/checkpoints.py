@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
         raise
 
 
+def _changed(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the names of what differs, with both values."""
+    names = [name for name in dict.fromkeys((*saved, *now)) if saved.get(name) != now.get(name)]
+    return ", ".join(f"{name}: expected {saved.get(name)}, found {now.get(name)}" for name in names)
+
+
 def read_checkpoint(
     path: Path, fingerprint: str, unchangeable: dict[str, Any], resume: bool, log: Callable[[str], None]
 ) -> dict[str, Any] | None:
@@ -63,7 +69,7 @@ def read_checkpoint(
         return None
     if saved != unchangeable:
         raise UserError(
-            f"{path}: --resume cannot change network and steps: expected {saved}, found {unchangeable} in params.yaml: "
+            f"{path}: --resume cannot change {_changed(saved, unchangeable)} in params.yaml: "
             "set them back, or leave --resume out to start from the beginning"
         )
     return state

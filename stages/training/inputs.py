@@ -44,7 +44,7 @@ class TrainingInputs:
     seed: int
     online: dict[str, OnlineTeacher] = field(default_factory=dict)
     """Teachers that are run on every crop, by name."""
-    online_files: dict[str, str] = field(default_factory=dict)
+    online_teachers: dict[str, list[str]] = field(default_factory=dict)
     """sha256 of the files of those teachers, by name."""
     initial_weights: InitialWeights | None = None
     """Weights that the network starts from; None for random ones."""
@@ -77,7 +77,7 @@ class TrainingInputs:
             "min_score": self.min_score,
             "temperature": self.temperature,
             "fresh_rotation": self.fresh_rotation,
-            "online": self.online_files,
+            "online": self.online_teachers,
             "initial_weights": self.initial_weights and self.initial_weights.sha256,
             "settings": self.settings.affects_weights,
             "seed": self.seed,

@@ -94,7 +94,16 @@ def _train(
     loader, steps = build_loader(inputs, processes)
     trainer = build_trainer(inputs, device, processes, steps)
     fingerprint = inputs.fingerprint
-    unchangeable = {"network": vars(inputs.network), "keypoints": len(inputs.spec.skeleton), "steps": steps}
+    unchangeable = {
+        "network": vars(inputs.network),
+        "keypoints": len(inputs.spec.skeleton),
+        "steps": steps,
+        # What the optimiser, its schedule and the weighting keep in the checkpoint.
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "schedule": settings.schedule,
+        "shares": [*inputs.teachers] if inputs.weighting == "adaptive" else [],
+    }
     curve: list[dict[str, float]] = []
     sums: dict[str, float] = {}
     state = read_checkpoint(checkpoint, fingerprint, unchangeable, resume, log)
@@ -204,6 +213,6 @@ def build_trainer(inputs: TrainingInputs, device: torch.device, processes: Proce
 
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:
     """Write the loss terms over the steps as CSV, for `dvc plots`."""
-    columns = list(curve[0]) if curve else ["step"]
+    columns = list(dict.fromkeys(key for row in curve for key in row)) or ["step"]
     rows = ({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
     write_atomically(path, csv_bytes(columns, rows))

@@ -1,7 +1,10 @@
 """`verify_store` names what is wrong with a finished store, and the next run repairs that and nothing else."""
 
+import errno
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -230,3 +233,27 @@ def test_a_reader_never_takes_a_flipped_bit_for_targets(path, file, at):
     ours, theirs = ({**vars(block), **block.levels} for block in (found, expected))
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in theirs if name != "levels")
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "zarr.json"])
+def test_what_cannot_be_read_for_a_moment_is_not_removed(path, monkeypatch, file):
+    """As on a disk in a network."""
+    before, plain = tree(path), Path.read_bytes
+
+    def read(self):
+        if self.name in (file, "manifest.json"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self))
+        return plain(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read)
+        with pytest.raises(OSError, match="Stale file handle"):
+            open_for_writing(path, LAYOUT, fingerprint())
+    assert tree(path) == before
+
+
+def test_a_store_that_is_a_link_is_rebuilt_where_it_leads(path, tmp_path):
+    link = tmp_path / "linked.zarr"
+    link.symlink_to(path)
+    plan = open_for_writing(link, LAYOUT, LAYOUT.fingerprint({"teacher": "another"}))
+    assert plan.reason.startswith("rebuilt: ") and link.is_symlink() and (path / "zarr.json").is_file()

@@ -5,9 +5,13 @@ import pytest
 
 import pose_fusion
 from cache.targets import open_targets
+from pipeline.common.errors import UserError
 from pipeline.pose.skeletons import COCO17
-from stages.project.datasets import load_people
-from tests.fixtures import CROWD
+from stages.project.datasets import load_people, load_views
+from stages.project.project import project_of
+from stages.stores.targets import open_target_store
+from stages.teach import run as teach
+from tests.fixtures import CROWD, params
 
 STORE = "data/targets/tiny/coco-train.zarr"
 
@@ -67,3 +71,20 @@ def test_bins_are_distributions_and_multiply_to_a_map(taught) -> None:
 def test_what_is_not_there_is_said(taught, ask, message: str) -> None:
     with pytest.raises(pose_fusion.UserError, match=message):
         ask(pose_fusion.Targets(STORE))
+
+
+def test_the_spec_is_the_teachers(project) -> None:
+    """With the partners of keypoints that their names do not tell."""
+    names = [*COCO17.keypoints[:-2], "tip_a", "tip_b"]
+    values = params(teachers__tiny__skeleton="own17") | {
+        "skeletons": {"own17": {"keypoints": names, "mirror": {"tip_a": "tip_b"}}}
+    }
+    teach.run(project_of(values), "tiny", "cpu", check=False, log=lambda line: None)
+    spec, expected = pose_fusion.Targets(STORE).spec, project_of(values).teacher("tiny").spec
+    assert spec.skeleton.mirror.tolist() == expected.skeleton.mirror.tolist()
+    assert spec.skeleton.sigmas.tolist() == expected.skeleton.sigmas.tolist()
+    people = load_people("coco", "train")
+    values["skeletons"]["own17"]["mirror"] = {"tip_a": "tip_a", "tip_b": "tip_b"}
+    del values["skeletons"]["own17"]["mirror"]
+    with pytest.raises(UserError, match="was made from other mirror than there are now"):
+        open_target_store(project_of(values), "tiny", "coco", "train", people, load_views("coco", "train", people))

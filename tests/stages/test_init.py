@@ -122,6 +122,24 @@ def test_several_files_are_not_chosen_from(folder: Path) -> None:
         run()
 
 
+def test_images_of_the_same_name_are_those_of_the_split(folder: Path) -> None:
+    """As in exports of frames, which number each split from 1."""
+    for split in ("train", "val"):
+        (folder / f"coco/{split}2017/{split}.jpg").rename(folder / f"coco/{split}2017/1.jpg")
+        path = folder / f"coco/annotations/person_keypoints_{split}2017.json"
+        path.write_text(path.read_text().replace(f"{split}.jpg", "1.jpg"))
+    messages = run()
+    coco = load_project().dataset("coco")
+    assert coco.train and coco.test
+    assert (coco.train.images, coco.test.images) == ("coco/train2017", "coco/val2017")
+    assert any("tested on person_keypoints_val2017.json with coco/val2017" in line for line in messages)
+    (folder / "coco/val2017").rename(folder / "coco/others")
+    with pytest.raises(
+        UserError, match=r"expected its image 1.jpg in one folder of coco, found it in coco/others, coco/train2017"
+    ):
+        run(force=True)
+
+
 def test_a_folder_without_annotations(folder: Path) -> None:
     with pytest.raises(UserError, match="`pipeline data fetch coco` brings the published ones"):
         run({"coco": Path("mpii/images")})
@@ -149,12 +167,22 @@ def test_a_teacher_is_written_and_every_other_line_stays(folder: Path, profile: 
         teacher_spec.write(Path("b.onnx"), "third")
 
 
-@pytest.mark.parametrize("teachers", ["teachers: {}   # none yet\n", "teachers:\n", ""])
+@pytest.mark.parametrize(
+    "teachers", ["teachers: {}   # none yet\n", "teachers:\n", "", "teachers: null\n", "teachers: ~  # none\n"]
+)
 def test_the_first_teacher(folder: Path, teachers: str) -> None:
     datasets = "datasets:\n  coco: {format: coco, annotations: a, score: ap, train: {file: f, images: i}}\n"
     Path("params.yaml").write_text(teachers + datasets)
     teacher_spec.write(Path("a.onnx"), "coco", log=lambda line: None)
     assert load_project().teacher("coco").dataset == "coco"
+
+
+def test_line_ends_stay_as_they_are(folder: Path) -> None:
+    before = (ROOT / "params.yaml").read_text().replace("\n", "\r\n").encode()
+    Path("params.yaml").write_bytes(before)
+    teacher_spec.write(Path("b.onnx"), "third", log=lambda line: None)
+    after = Path("params.yaml").read_bytes()
+    assert set(before.splitlines(True)) < set(after.splitlines(True)) and after.count(b"\n") == after.count(b"\r\n")
 
 
 def test_entries_in_braces_are_not_taken_apart(folder: Path) -> None:

@@ -343,8 +343,24 @@ def test_an_absent_or_stale_store_names_the_command(truth: np.ndarray) -> None:
     assert refusal() == "data/targets/near/coco-train.zarr: it is not finished: run `pipeline teach --teacher near`"
 
 
-def test_a_changed_annotation_file_names_prepare(truth: np.ndarray) -> None:
+@pytest.mark.parametrize("key", ["keypoints", "bbox"])
+def test_a_changed_annotation_file_names_prepare(truth: np.ndarray, key: str) -> None:
     document = source()
-    document["annotations"][0]["keypoints"][0] += 1
+    document["annotations"][0][key][0] += 1
     Path("annotations/train.json").write_text(json.dumps(document))
     assert refusal().endswith("its people are not those of the people table any more: run `pipeline prepare`")
+
+
+def test_both_splits_of_a_file_have_ids_of_their_own(truth: np.ndarray) -> None:
+    """The file counts from 0, which pycocotools takes for no match; the person of that number is in one split alone."""
+    found = []
+    values = two_teachers(prepare__validation=0.5)
+    prepare.run(project_of(values), log=lambda line: None)
+    for teacher in ("tiny", "near"):
+        teach.run(project_of(values), teacher, "cpu", log=lambda line: None)
+    for split in ("train", "validation"):
+        run_label("coco", split, values, out=Path("both"))
+        document = json.loads(Path(f"both/annotations/person_keypoints_{split}.json").read_text())
+        found.append(({a["id"] for a in document["annotations"]}, {i["id"] for i in document["images"]}))
+        assert {a["id"] - a["person"] for a in document["annotations"]} == {1}
+    assert not found[0][0] & found[1][0] and not found[0][1] & found[1][1]

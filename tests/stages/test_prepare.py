@@ -120,6 +120,43 @@ def test_a_list_of_images_leaves_people_on_others_out(unprepared):
         prepare.run(project_of(params(datasets__coco__train=part)), log=lines.append)
 
 
+def test_folders_in_a_list_of_images_count(unprepared):
+    """Sequences number their frames alike. A list may come from Windows."""
+    document = json.loads(Path("annotations/train.json").read_text())
+    for n, image in enumerate(document["images"]):
+        old, new = image["file_name"], f"{'ab'[n % 2]}/{n // 2}.jpg"
+        image["file_name"] = new
+        Path("pictures", new).parent.mkdir(exist_ok=True)
+        Path("pictures", old).rename(Path("pictures", new))
+    Path("annotations/train.json").write_text(json.dumps(document))
+    part = params()["datasets"]["coco"]["train"]
+    Path("a.txt").write_bytes(b"\xef\xbb\xbfpictures\\a\\0.jpg\r\na\\1.jpg\r\n")
+    Path("b.txt").write_text("b/0.jpg\n")
+    values = params(
+        datasets__coco__train={**part, "only": "a.txt"},
+        datasets__coco__test={**part, "only": "b.txt"},
+        prepare__validation=0,
+    )
+    prepare.run(project_of(values), log=quiet)
+    assert set(load_people("coco", "train").image.tolist()) == {"a/0.jpg", "a/1.jpg"}
+    assert set(load_people("coco", "test").image.tolist()) == {"b/0.jpg"}
+    Path("b.txt").write_text("0.jpg\n")
+    with pytest.raises(
+        UserError, match=r"b.txt: 0.jpg: expected one image of that name, found a/0.jpg and b/0.jpg: list them so"
+    ):
+        prepare.run(project_of(values), log=quiet)
+
+
+def test_test_images_that_are_trained_on_are_counted(unprepared):
+    part, lines = params()["datasets"]["coco"]["train"], []
+    prepare.run(project_of(params(datasets__coco__test=part)), log=lines.append)
+    assert any(
+        "coco: 13 of 13 test images are trained or validated on, too (first 00.jpg), so scores say how well they are remembered"
+        in line
+        for line in lines
+    )
+
+
 def test_a_run_that_fails_leaves_the_old_tables(project):
     """So do the runs of tests/faults/rows_annotations.py."""
     before = tree(project / "data/people/coco")

@@ -112,3 +112,13 @@ def test_what_cannot_be_a_teacher(tmp_path: Path, how: str, message: str) -> Non
     with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")) as error:
         propose_spec(tmp_path / "a.onnx")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("rtm.v2.onnx", "rtm-v2"), ("my net.onnx", "my-net"), ("123.onnx", "teacher-123")]
+)
+def test_a_name_is_one_that_params_yaml_takes(tmp_path: Path, file: str, name: str) -> None:
+    save_teacher(tmp_path / file)
+    lines: list[str] = []
+    stage.run(tmp_path / file, lines.append)
+    assert lines[1] == f"  {name}:" and f"`pipeline teacher check --teacher {name}`" in lines[-1]

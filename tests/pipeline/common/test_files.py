@@ -60,3 +60,20 @@ def test_replace_folder_takes_the_place_and_leaves_nothing_beside_it(tmp_path):
         replace_folder(aside, place)
         assert (place / "file").read_bytes() == content
         assert [p.name for p in tmp_path.iterdir()] == ["place"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_place_that_is_a_link_stays_one(tmp_path, there):
+    aside, place, disk = tmp_path / "place.partial", tmp_path / "place", tmp_path / "disk/place"
+    if there:
+        disk.mkdir(parents=True)
+        (disk / "old").touch()
+    place.symlink_to(disk)
+    for content in (b"first", b"second"):
+        aside.mkdir()
+        (aside / "file").write_bytes(content)
+        replace_folder(aside, place)
+        assert place.is_symlink() and (disk / "file").read_bytes() == content
+        assert {path.name for path in tmp_path.iterdir()} == {"place", "disk"}
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == ["place"]
+    assert not (disk / "old").exists()

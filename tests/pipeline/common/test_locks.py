@@ -110,3 +110,26 @@ def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, ca
         holder.wait()
     with exclusive(tmp_path / "teacher"):
         assert f"process {os.getpid()} " in (tmp_path / "teacher.holder").read_text()
+
+
+def test_the_current_folder_has_a_lock(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with exclusive(Path("."), remove_lock_file=True):
+        assert (tmp_path / "here.lock").exists()
+
+
+def test_one_that_waits_gets_the_lock(tmp_path):
+    order = []
+
+    def second():
+        with exclusive(tmp_path / "scores", wait=True):
+            order.append("second")
+
+    with exclusive(tmp_path / "scores"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]

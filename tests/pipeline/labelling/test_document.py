@@ -33,7 +33,7 @@ def test_labels_keep_their_numbers_and_filled_ones_say_where_from() -> None:
     source = default_annotations(table)
     source.visibility[0, 0] = 1
     counted: list[int] = []
-    document = filled_document(table, source, filled(table), UNIFIED, {"made_by": "us"}, counted.append)
+    document = filled_document(table, source, filled(table), UNIFIED, {"made_by": "us"}, advance=counted.append)
     one = document["annotations"][0]
     triplets = np.array(one["keypoints"]).reshape(21, 3)
     assert triplets[0].tolist() == [1 / 3, 40, 1] and isinstance(one["keypoints"][1], int)
@@ -52,14 +52,14 @@ def test_labels_keep_their_numbers_and_filled_ones_say_where_from() -> None:
     assert category["keypoints"] == list(UNIFIED.keypoints) and [1, 2] in category["skeleton"]
 
 
-def test_ids_count_from_one_where_the_source_counts_from_zero() -> None:
+def test_ids_are_moved_away_from_zero() -> None:
     table = people(3)
-    document = filled_document(table, default_annotations(table), filled(table), UNIFIED, {})
+    document = filled_document(table, default_annotations(table), filled(table), UNIFIED, {}, (0, 1))
     assert [a["id"] for a in document["annotations"]] == [100, 107, 114]
     assert [a["image_id"] for a in document["annotations"]] == [1, 1, 2]  # the table has 0, 0, 1
     assert [(i["id"], i["file_name"]) for i in document["images"]] == [(1, "000.png"), (2, "001.png")]
     moved = replace(table, person=np.array([0, 4, 5]), image_id=np.array([9, 9, 12]))
-    document = filled_document(moved, default_annotations(moved), filled(moved), UNIFIED, {})
+    document = filled_document(moved, default_annotations(moved), filled(moved), UNIFIED, {}, (1, 0))
     assert [(a["id"], a["person"]) for a in document["annotations"]] == [(1, 0), (5, 4), (6, 5)]
     assert [i["id"] for i in document["images"]] == [9, 12]
 
@@ -69,7 +69,7 @@ def test_other_fields_are_the_sources() -> None:
     entry = {"id": 100, "category_id": 5, "segmentation": [[1, 2, 3, 4, 5, 6]], "bbox": [1, 2, 3, 4], "colour": "red"}
     image = {"id": 0, "file_name": "x", "license": 3}
     source = SourceAnnotations(default_annotations(table).visibility, [entry], {0: image}, [{"id": 3}])
-    document = filled_document(table, source, filled(table), UNIFIED, {})
+    document = filled_document(table, source, filled(table), UNIFIED, {}, (0, 1))
     (one,), (image,) = document["annotations"], document["images"]
     assert one["segmentation"] == [[1, 2, 3, 4, 5, 6]] and one["bbox"] == [1, 2, 3, 4] and one["colour"] == "red"
     assert one["category_id"] == 1 and one["area"] == table.area[0] and one["iscrowd"] == 0

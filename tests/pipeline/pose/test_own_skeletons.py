@@ -28,6 +28,27 @@ def test_partners_are_those_given_and_those_of_the_names() -> None:
     assert fish(mirror={"left_eye": "right_eye"}).own_mirror == ()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("shoulder_left", "shoulder_right"),
+        ("wrist_l", "wrist_r"),
+        ("lankle", "rankle"),
+        ("hip.L", "hip.R"),
+        ("kneeL", "kneeR"),
+        ("LeftEye", "RightEye"),
+    ],
+)
+def test_sides_in_another_spelling_are_asked_for(one: str, other: str) -> None:
+    names = ("nose", one, other)
+    with pytest.raises(
+        UserError, match=rf"mirror: expected a partner of `{one}`, as `{other}` looks like its other side"
+    ):
+        checked_skeleton("own", names, "here")
+    assert checked_skeleton("own", names, "here", mirror={one: other}).mirror.tolist() == [0, 2, 1]
+    assert checked_skeleton("own", names, "here", mirror={one: one}).mirror.tolist() == [0, 1, 2]
+
+
 def test_sigmas_are_known_or_guessed_or_given() -> None:
     assert fish().sigmas.tolist() == [0.025, 0.025, GUESSED_SIGMA, GUESSED_SIGMA, GUESSED_SIGMA]
     assert fish().guessed_sigmas == ("tail", "port_fin", "starboard_fin")

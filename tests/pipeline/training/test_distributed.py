@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,12 @@ def process(rank: int, port: int, folder: str) -> None:
     os.environ.update(
         RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # as under torchrun, where the store outlives the process group
     torch.set_num_threads(1)
     found = {}
+    with process_group(CPU) as processes:
+        processes.barrier()
+    time.sleep(rank == 0)  # the other one must not take what the first group has left in the store for the second's
     with process_group(CPU) as processes:
         part = processes.batch_slice(PEOPLE)
         for weighting in WEIGHTINGS:
@@ -111,8 +116,10 @@ def two(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    store = torch.distributed.TCPStore("127.0.0.1", port, 2, is_master=True, wait_for_workers=False)
     torch.multiprocessing.set_forkserver_preload(["torch._dynamo", __name__])  # imported once, not by each
     torch.multiprocessing.start_processes(process, (port, str(folder)), nprocs=2, start_method="forkserver")
+    del store
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

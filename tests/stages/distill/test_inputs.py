@@ -99,8 +99,13 @@ def test_a_student_changes_only_the_settings_it_names():
         settings_of(project_of(student_params()), "both", dataclasses.replace(BOTH, distill={"widht": 16}))
 
 
-def test_the_file_of_an_online_teacher_is_part_of_the_fingerprint(taught):
+def test_an_online_teacher_is_part_of_the_fingerprint(taught):
     inputs = build_inputs(project_of(student_params()), "both", dataclasses.replace(BOTH, views="online"), 0, "cpu")
-    assert inputs.online_files == {"tiny": sha256(Path("tiny.onnx"))}
-    other = dataclasses.replace(inputs, online_files={"tiny": "another"})
+    assert inputs.online_teachers["tiny"][0] == sha256(Path("tiny.onnx"))
+    for key, value in (("padding", 1.5), ("color", "bgr"), ("flip", True), ("precision", "float16")):
+        values = student_params()
+        values["teachers"]["tiny"][key] = value
+        other = build_inputs(project_of(values), "both", dataclasses.replace(BOTH, views="online"), 0, "cpu")
+        assert inputs.fingerprint != other.fingerprint, key
+    other = dataclasses.replace(inputs, online_teachers={"tiny": ["another"]})
     assert inputs.fingerprint != other.fingerprint

@@ -18,6 +18,7 @@ from pipeline.common.errors import UserError
 from pipeline.export.onnx_export import export_onnx
 from pipeline.metrics.bootstrap import Score
 from pipeline.metrics.coco_ap import keypoint_ap
+from pipeline.metrics.model_scores import ModelScores
 from pipeline.networks.build import Student, build_network, save_student
 from pipeline.pose.options import NetworkSettings
 from pipeline.pose.skeletons import COCO17, MPII16, Skeleton, union
@@ -25,8 +26,9 @@ from stages import prepare
 from stages.evaluate import run as evaluate
 from stages.evaluate import score_model, score_predictions
 from stages.evaluate.poses import read_poses
+from stages.evaluate.results import average_score, differences_from
 from stages.evaluate.seeds import seeds_cells
-from stages.evaluate.tables import empty_box_note
+from stages.evaluate.tables import MISSED_MARK, empty_box_note
 from stages.project.datasets import load_people
 from stages.project.project import project_of
 from stages.report import run as report
@@ -173,6 +175,7 @@ def test_students_of_several_seeds_have_a_mean_and_a_deviation(colours: Path) ->
     for name in ("one", "two"):
         description = Path("data/students") / name / "student.json"
         description.write_text(json.dumps({**json.loads(description.read_text()), "seed": 0}))
+    Path("data/students/one/seeds/2.partial").mkdir()  # a training that is being saved, or was killed
     text = printed(evaluate.run, device="cpu")
     metrics = json.loads(Path("results/metrics.json").read_text())
     seeds = metrics["one"]["seeds"]
@@ -560,3 +563,41 @@ def test_labelled_people_in_empty_boxes_are_said(colours: Path) -> None:
     assert note and note.startswith(
         f"coco: 2 labelled people have a box without width or height (first person {truth.person[2]})"
     )
+
+
+def test_without_a_test_part_nothing_is_written(colours: Path) -> None:
+    values = with_test_part()
+    del values["datasets"]["coco"]["test"]
+    with pytest.raises(UserError, match=r"datasets: expected one with a `test` part, found none: add one, or score"):
+        evaluate.run(project_of(values), device="cpu", log=lambda line: None)
+    assert not Path("results").exists()
+
+
+def test_poses_without_some_keypoints_are_marked(colours: Path) -> None:
+    """Poses of MPII's 16 joints, right where they are given: nose, eyes and ears are not."""
+    truth = load_people("coco", "test")
+    shared = [k for k in MPII16.keypoints if k in COCO17.keypoints]
+    points = np.zeros((len(truth), 16, 3))
+    points[:, [MPII16.index(k) for k in shared], :2] = truth.keypoints[:, [COCO17.index(k) for k in shared]]
+    points[..., 2] = 1
+    theirs = [
+        {"image_id": int(image), "category_id": 1, "keypoints": p.ravel().tolist(), "score": 1}
+        for image, p in zip(truth.image_id, points, strict=True)
+    ]
+    Path("theirs.json").write_text(json.dumps(theirs))
+    text = printed(score_predictions.run, Path("theirs.json"), "coco", out=Path("scores.json"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| AP |"))
+    assert MISSED_MARK in row and "nose, left_eye, right_eye, left_ear, right_ear by theirs.json" in text
+    missed = json.loads(Path("scores.json").read_text())["theirs.json"]["coco:test"]["missed"]
+    assert missed["AP"] == ["nose", "left_eye", "right_eye", "left_ear", "right_ear"]
+
+
+def test_parts_of_one_dataset_weigh_as_one() -> None:
+    def scores(value: float) -> ModelScores:
+        return ModelScores({"AP": Score(value, np.zeros(0))})
+
+    coco, other = project_of(with_test_part()).dataset("coco"), project_of(with_test_part()).dataset("coco")
+    parts = {"coco:test": coco, "coco:validation": coco, "other:test": other}
+    found = {"coco:test": scores(10), "coco:validation": scores(20), "other:test": scores(45)}
+    assert average_score(found, parts).value == 30
+    assert "average" not in differences_from(found, found, {"coco:test": coco, "coco:validation": coco})

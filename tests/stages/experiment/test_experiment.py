@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from stages.experiment import train
 from stages.experiment.arms import Experiment, load_experiment
 from stages.experiment.results import StageOneCost, profile_name, read_runs, scores_path
 from stages.experiment.scoring import run as score
+from stages.experiment.scoring.kept import add_run
+from stages.experiment.scoring.recipe import judges_digest
 from stages.experiment.tables import markdown
 from stages.experiment.tables import run as table
 from stages.experiment.tables.costs import StoreCost, store_cost
@@ -377,3 +380,45 @@ def test_a_profile_needs_a_name_that_is_a_folder(project, name):
     settings["evaluate"] = {"name": name}
     with pytest.raises(UserError, match=r"evaluate\.name: expected the name of folders in results/experiment"):
         profile_name(project_of(settings))
+
+
+def test_what_a_score_is_of_is_in_its_judges(project):
+    """The same people by another metric, or with other sigmas, are judged otherwise."""
+    settings = student_params()
+    before = judges_digest(project_of(settings))
+    assert judges_digest(project_of(settings)) == before
+    settings["datasets"]["coco"]["score"] = "pck"
+    assert judges_digest(project_of(settings)) != before
+
+
+def test_teachers_that_were_judged_otherwise_do_not_stand_in_the_table(tmp_path):
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps({"judges": "those of then", "stage_one": [], "scores": {}}))
+    assert table._read_teachers(path, "those of then") == ([], {})
+    with pytest.raises(UserError, match="teachers were judged on other people, metrics or resamples than control: run"):
+        table._read_teachers(path, "those of today")
+
+
+def test_two_scorings_at_once_keep_all_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def add(seed: int) -> None:
+        run = {
+            "arm": "control",
+            "seed": seed,
+            "steps": 1,
+            "parameters": 1,
+            "recipe": "",
+            "judges": "",
+            "validation": {},
+        }
+        add_run("tiny", run)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert [run["seed"] for run in read_runs("tiny", "control")] == list(range(24))
+
+
+def test_columns_are_the_main_scores_and_those_over_shared_keypoints():
+    test = {"coco": {"AP": 1, "AP50": 2}, "lsp": {"PCK-12@0.2 torso": 1, "NME": 3}, "halpe": {"AP-17": 3, "AP-20": 4}}
+    assert markdown.test_columns({"test": test}) == ["coco AP", "lsp PCK-12@0.2 torso", "halpe AP-17", "halpe AP-20"]

@@ -358,6 +358,14 @@ def test_images_that_cannot_be_used(project, spoil, words):
     assert message.startswith("pictures/02.jpg: ") and words in message
 
 
+def test_an_image_that_has_changed_since_it_was_prepared(project):
+    path = project / "pictures/02.jpg"
+    path.write_bytes(path.read_bytes() + b"\0")
+    size = path.stat().st_size
+    expected = f"pictures/02.jpg: expected the {size - 1} bytes that it had when it was prepared, found {size}: correct it, then run"
+    assert refusal().startswith(expected)
+
+
 def test_a_table_whose_image_leaves_the_folder(project):
     people = load_people("coco", "train")
     names = people.image.astype("<U20")

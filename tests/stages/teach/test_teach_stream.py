@@ -48,10 +48,10 @@ def reads(monkeypatch):
     counts: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def counting(path, wh):
+    def counting(path, wh, prepared_bytes=None):
         with lock:
             counts[Path(path).name] += 1
-        return read(path, wh)
+        return read(path, wh, prepared_bytes)
 
     read = stream.read_image
     monkeypatch.setattr(stream, "read_image", counting)
@@ -144,10 +144,10 @@ def test_what_is_judged_before_an_unreadable_image_is_written(crowded, monkeypat
     failed = threading.Event()
     read, plain = stream.read_image, stream.write_targets
 
-    def reading(path, wh):
+    def reading(path, wh, prepared_bytes=None):
         if path.name == name:
             failed.set()
-        return read(path, wh)
+        return read(path, wh, prepared_bytes)
 
     def writing(*arguments):
         assert failed.wait(60)

@@ -79,8 +79,18 @@ def test_a_checkpoint_of_other_settings_is_left_alone_unless_asked_for(taught, m
         interrupt_after(3, patch)
         with pytest.raises(KeyboardInterrupt):
             run()
-    with pytest.raises(UserError, match=r"--resume cannot change network and steps"):
-        distill.run(project_of(with_baseline(steps=9)), None, "cpu", resume=True, log=lambda line: None)
+    for change in ({"steps": 9}, {"learning_rate": 0.0001}, {"weight_decay": 0.0}):
+        ((key, value),) = change.items()
+        with pytest.raises(
+            UserError, match=rf"--resume cannot change {key}: expected .*, found {value} in params.yaml"
+        ):
+            distill.run(project_of(with_baseline(**change)), None, "cpu", resume=True, log=lambda line: None)
+    adaptive = with_baseline()
+    adaptive["distill"]["weights"] = "adaptive"
+    with pytest.raises(
+        UserError, match=r"--resume cannot change shares: expected \[\], found \['tiny'\] in params.yaml"
+    ):
+        distill.run(project_of(adaptive), None, "cpu", resume=True, log=lambda line: None)
     messages: list[str] = []
     distill.run(project_of(with_baseline(flip=0.0)), None, "cpu", resume=True, log=messages.append)
     assert messages[0] == f"resuming from {CHECKPOINT}, step 3"
@@ -140,6 +150,10 @@ def test_other_seeds_stand_in_the_students_folder_and_are_trained_once(taught):
     lines = train(0, 1)
     assert "data/students/both/seeds/1: is already trained, with the same settings, inputs and code" in lines
     assert [path.name for path in Path("data/students/both/seeds").iterdir()] == ["1"]
+    # A kill while the first student was saved has left the others beside its folder.
+    Path("data/students/both.partial").mkdir()
+    Path("data/students/both/seeds").rename("data/students/both.partial/seeds")
+    assert "data/students/both/seeds/1: is already trained, with the same settings, inputs and code" in train(0, 1)
     train(1)
     assert weights() != alone and list(Path("data/students/both/seeds").iterdir()) == []
 
@@ -226,3 +240,25 @@ def test_the_published_recipe():
     spec = student_settings.student_spec(project, settings)
     assert (spec.kind, spec.input_wh) == ("simcc", (192, 256))
     assert label_sigma(recipe, spec) == pytest.approx((4.9, 5.66), abs=0.005)
+
+
+def test_a_teacher_that_joins_at_a_resumption_has_a_column_of_its_own(taught, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            distill.run(project_of(with_baseline()), "alone", "cpu", log=lambda line: None)
+    joined = with_baseline()
+    joined["baselines"] = {}
+    joined["students"]["alone"] = {"datasets": ["coco"], "teachers": ["tiny"]}
+    distill.run(project_of(joined), "alone", "cpu", resume=True, log=lambda line: None)
+    first, *_, last = Path("data/students/alone/curve.csv").read_text().splitlines()
+    assert first == "step,total,truth,tiny" and not last.endswith(",")
+
+
+def test_without_a_label_left_there_is_nobody_to_learn_from(taught):
+    values = with_baseline()
+    values["baselines"]["alone"]["label_drop"] = 0.999
+    with pytest.raises(
+        UserError, match=r"students.alone.label_drop: expected labels left in coco, found none of 42 people"
+    ):
+        distill.run(project_of(values), "alone", "cpu", log=lambda line: None)
