@@ -43,6 +43,8 @@ def test_a_file_without_categories_has_people_only(coco_document, write_json):
     del coco_document["annotations"][0]["category_id"]
     people = read_boxes(write_json(coco_document))
     assert people.person.tolist() == [100, 101, 102, 103]
+    with pytest.raises(UserError, match="expected `categories`, to know which are worker, found none"):
+        read_boxes(write_json(coco_document), people=("worker",))
 
 
 def test_detections_stand_in_for_annotations(coco_document, detections, write_json):

@@ -28,6 +28,16 @@ def test_another_number_of_keypoints_is_refused(coco_document, write_json):
         read_halpe(write_json(coco_document))
 
 
+def test_names_beyond_an_annotations_keypoints_are_refused(coco_document, write_json):
+    coco_document["categories"][0]["keypoints"] = [*(f"face_{n}" for n in range(110)), *HALPE26.keypoints]
+    for annotation in coco_document["annotations"]:
+        annotation["keypoints"] = [0] * 78
+    with pytest.raises(
+        UserError, match=r"file.json: annotation 100: expected the keypoints that its category lists, found 26"
+    ):
+        read_halpe(write_json(coco_document))
+
+
 def as_halpe_writes(name):
     """`left_big_toe` as LBigToe, in the spelling of Halpe's own description of the format."""
     words = name.replace("left_", "l_").replace("right_", "r_").split("_")

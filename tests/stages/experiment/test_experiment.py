@@ -1,6 +1,7 @@
 """The comparison: its file, its matrix in DVC, one run end to end, and the tables' arithmetic."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,11 @@ def test_each_datasets_own_student_is_judged_on_that_one():
     expected = {"coco AP": [20.0], "mpii PCKh@0.5": [60.0], "average": [40.0]}
     assert markdown.specialists(project, experiment, of_arms) == expected
     assert markdown.specialists(project, experiment, {"coco-only": of_arms["coco-only"]}) == {}
+    # An arm of one dataset with a teacher is not the dataset's own student.
+    taught = dataclasses.replace(experiment.arms["coco-only"], teachers=["coco"])
+    more = dataclasses.replace(experiment, arms={**experiment.arms, "coco-taught": taught})
+    of_arms["coco-taught"] = runs({1: (99.0, 1.0)})
+    assert markdown.specialists(project, more, of_arms) == expected
 
 
 def test_scores_that_count_keypoints_a_model_lacks_are_marked():

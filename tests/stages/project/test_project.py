@@ -17,6 +17,7 @@ from stages.report.run import ReportSettings
 from stages.students.settings import DistillSettings
 from stages.teach.run import TeachSettings
 from tests.fixtures import PARAMS, params
+from tests.stages.training.tiny_student import student_params
 
 
 @dataclass(frozen=True)
@@ -252,3 +253,18 @@ def test_a_fitted_teacher_lies_where_dvc_looks_for_it():
     with pytest.raises(UserError, match=r"teachers\.tiny\.onnx: expected data/teachers/tiny\.onnx, where DVC looks"):
         project_of(values).check()
     project_of(values | {"fit": {"teachers": []}}).check()
+
+
+def test_a_test_set_without_a_keypoint_of_the_students_is_refused():
+    values = student_params()
+    values["skeletons"] = {"hand": {"keypoints": ["palm", "thumb_tip"]}}
+    values["datasets"]["hands"] = {
+        "format": "coco",
+        "skeleton": "hand",
+        "score": "ap",
+        "test": {"file": "hands.json", "images": "hands"},
+    }
+    with pytest.raises(
+        UserError, match=r"datasets.hands.test: expected keypoints that students have, found none of them in hand: name"
+    ):
+        project_of(values).check()

@@ -17,7 +17,7 @@ from pipeline.common.errors import UserError
 from pipeline.metrics.score_names import main_score
 from pipeline.pose.skeletons import COCO17
 from pipeline.report import plots
-from pipeline.report.tables import PAPER
+from pipeline.report.tables import PAPER, headline_table
 from stages.evaluate.curves import THRESHOLDS, pck_curve
 from stages.evaluate.poses import read_poses, write_poses
 from stages.project.datasets import load_people
@@ -439,3 +439,15 @@ def test_the_plots_lie_beside_the_page_as_svg_and_pdf(made: Path, complete: Repo
         svg, pdf = files[f"{name}.svg"], files[f"{name}.pdf"]
         assert svg.decode() in complete.text and ElementTree.fromstring(svg).tag.endswith("svg")
         assert pdf.startswith(b"%PDF-") and str(made).encode() not in pdf
+
+
+def test_an_average_is_marked_where_one_of_its_scores_is() -> None:
+    """Without validation people too, and not for a set that no one is trained on."""
+    scores = {"average": 40.0, "coco": {"AP": 40.0}, "halpe": {"AP-17": 30.0}, "validation": {}}
+    missed = {"halpe": {"AP-17": ["nose"]}}
+    main = {"coco": "AP", "halpe": "AP-17"}
+    table = headline_table({"one": {**scores, "missed": missed}}, main, ["one"])
+    assert table.rows == [["one", "40.0", "40.0", "30.0\N{DAGGER}"]]
+    missed = {"coco": {"AP": ["nose"]}, "average": ["nose"]}
+    table = headline_table({"one": {**scores, "missed": missed}}, main, ["one"])
+    assert table.rows == [["one", "40.0\N{DAGGER}", "40.0\N{DAGGER}", "30.0"]]
