@@ -56,13 +56,6 @@ def checked_skeleton(
         partner = partners.get(keypoint) or flipped_name(keypoint)
         if partner not in names:
             fail("mirror", f"a partner of `{keypoint}`, as `{partner}` is no keypoint", "none: name it, or itself")
-        like = next((other for other in names_like_the_other_side(keypoint) if other in names), None)
-        if keypoint not in partners and partner == keypoint and like is not None and like not in partners:
-            fail(
-                "mirror",
-                f"a partner of `{keypoint}`, as `{like}` looks like its other side",
-                f"none: write `mirror: {{{keypoint}: {like}}}`, or `{keypoint}: {keypoint}` if it has none",
-            )
         if (back := partners.get(partner) or flipped_name(partner)) != keypoint:
             fail("mirror", f"`{keypoint}` to be the partner of `{partner}`, as that is its own", f"`{back}`")
     return Skeleton(
@@ -73,6 +66,21 @@ def checked_skeleton(
         tuple((k, partners[k]) for k in keypoints if k in partners and partners[k] != flipped_name(k)),
         tuple(sorted((aliases or {}).items())),
     )
+
+
+def refuse_sides_without_partners(keypoints: Sequence[str], mirror: Mapping[str, str], where: str) -> None:
+    """Raise UserError where names look like two sides in a spelling that `flipped_name` does not know, and `mirror` has neither.
+
+    Each would be its own partner, and a student would learn left as right from mirrored crops.
+    """
+    named = {*mirror, *mirror.values()}
+    for keypoint in keypoints:
+        like = next((other for other in names_like_the_other_side(keypoint) if other in keypoints), None)
+        if like is not None and flipped_name(keypoint) == keypoint and not {keypoint, like} & named:
+            raise UserError(
+                f"{where}.mirror: expected a partner of `{keypoint}`, as `{like}` looks like its other side, found none: write "
+                f"`mirror: {{{keypoint}: {like}}}`, or `{keypoint}: {keypoint}` if it has none"
+            )
 
 
 def skeleton_details(skeleton: Skeleton) -> dict[str, Any]:

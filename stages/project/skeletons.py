@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from pipeline.common.errors import UserError, printable, short_repr
-from pipeline.pose.own_skeletons import checked_skeleton
+from pipeline.pose.own_skeletons import checked_skeleton, refuse_sides_without_partners
 from pipeline.pose.skeletons import NO_SKELETON, SKELETONS, Skeleton, plain_keypoint_name
 from stages.project.parsing import parse
 
@@ -74,16 +74,12 @@ def _skeleton(name: str, settings: SkeletonSettings) -> Skeleton:
             )
         return list(map(named, plain))
 
-    mirror = _plain(name, "mirror", settings.mirror)
-    return checked_skeleton(
-        name,
-        list(map(named, keypoints)),
-        where,
-        settings.sigmas,
-        [renamed("limbs", pair) for pair in settings.limbs],
-        dict(zip(renamed("mirror", list(mirror)), renamed("mirror", list(mirror.values())), strict=True)),
-        aliases,
-    )
+    plain = _plain(name, "mirror", settings.mirror)
+    mirror = dict(zip(renamed("mirror", list(plain)), renamed("mirror", list(plain.values())), strict=True))
+    names = list(map(named, keypoints))
+    refuse_sides_without_partners(names, mirror, where)
+    limbs = [renamed("limbs", pair) for pair in settings.limbs]
+    return checked_skeleton(name, names, where, settings.sigmas, limbs, mirror, aliases)
 
 
 def _refuse_other_partners(skeletons: Mapping[str, Skeleton]) -> None:

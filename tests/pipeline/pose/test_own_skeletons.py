@@ -8,10 +8,11 @@ from pipeline.pose.own_skeletons import (
     checked_skeleton,
     guessed_sigmas_note,
     named_details,
+    refuse_sides_without_partners,
     skeleton_details,
     skeleton_from,
 )
-from pipeline.pose.skeletons import CROWDPOSE14, GUESSED_SIGMA, MPII16, SKELETONS, Skeleton, union
+from pipeline.pose.skeletons import COCO17, CROWDPOSE14, GUESSED_SIGMA, MPII16, SKELETONS, Skeleton, union
 
 FISH = ("left_eye", "right_eye", "tail", "port_fin", "starboard_fin")
 
@@ -44,9 +45,12 @@ def test_sides_in_another_spelling_are_asked_for(one: str, other: str) -> None:
     with pytest.raises(
         UserError, match=rf"mirror: expected a partner of `{one}`, as `{other}` looks like its other side"
     ):
-        checked_skeleton("own", names, "here")
-    assert checked_skeleton("own", names, "here", mirror={one: other}).mirror.tolist() == [0, 2, 1]
-    assert checked_skeleton("own", names, "here", mirror={one: one}).mirror.tolist() == [0, 1, 2]
+        refuse_sides_without_partners(names, {}, "here")
+    refuse_sides_without_partners(names, {one: other}, "here")
+    refuse_sides_without_partners(names, {one: one}, "here")
+    plain = checked_skeleton("own", names, "here", mirror={one: one})
+    assert skeleton_from(named_details(plain), names, "a file") == plain and plain.mirror.tolist() == [0, 1, 2]
+    refuse_sides_without_partners((*COCO17.keypoints, *MPII16.keypoints, "lip", "navel"), {}, "here")
 
 
 def test_sigmas_are_known_or_guessed_or_given() -> None:

@@ -268,3 +268,14 @@ def test_a_test_set_without_a_keypoint_of_the_students_is_refused():
         UserError, match=r"datasets.hands.test: expected keypoints that students have, found none of them in hand: name"
     ):
         project_of(values).check()
+
+
+def test_sides_of_an_own_skeleton_in_another_spelling_are_asked_for():
+    values = params()
+    values["skeletons"] = {"own": {"keypoints": ["nose", "Wrist L", "Wrist R"]}}
+    with pytest.raises(
+        UserError, match=r"skeletons.own.mirror: expected a partner of `wrist_l`, as `wrist_r` looks like its"
+    ):
+        _ = project_of(values).skeletons
+    values["skeletons"]["own"]["mirror"] = {"Wrist L": "Wrist R"}
+    assert project_of(values).skeletons["own"].mirror.tolist() == [0, 2, 1]
