@@ -17,7 +17,7 @@ from pipeline.common.locks import exclusive
 from pipeline.common.progress import progress
 from pipeline.common.threads import cores, threads
 from pipeline.people.image_manifest import read_image_manifest
-from pipeline.people.images import read_image, safe_path
+from pipeline.people.images import read_prepared_image, safe_path
 from pipeline.people.people import People
 from pipeline.people.views import Views
 from pipeline.pose.crops import region_jpeg
@@ -116,7 +116,7 @@ def _shard_arrays(
     def fill(rows: np.ndarray) -> None:
         with with_prepare_hint(dataset):
             name = str(people.image[rows[0]])
-            image = read_image(safe_path(images, name), people.image_wh[rows[0]], sizes.get(name))
+            image = read_prepared_image(safe_path(images, name), people.image_wh[rows[0]], sizes.get(name))
         for row in rows:
             jpeg, affine, wh = region_jpeg(image, box[row], float(density[row]), settings.quality, MOST_BYTES)
             data["jpeg"][row, : len(jpeg)] = jpeg

@@ -27,28 +27,36 @@ def safe_path(folder: FilePath, name: str) -> Path:
     return Path(folder) / file_name(name, str(folder))
 
 
-def read_image(
-    path: FilePath, wh: tuple[int, int] | np.ndarray | None = None, prepared_bytes: int | None = None
-) -> np.ndarray:
+def read_image(path: FilePath, wh: tuple[int, int] | np.ndarray | None = None) -> np.ndarray:
     """Read an image in RGB, uint8 (H, W, 3); grey, alpha and 16-bit ones are converted.
 
     EXIF orientation applies, as in OpenCV's imread and MMPose, unless the annotated (width, height) fits the image only as it is
     stored; UserError where it fits neither. So EXIF decides without a size, or with (0, 0), and where the size cannot tell: half
-    a turn, mirrored images, squares. UserError names a file that is missing, empty, cut short or broken, and one that has not
-    `prepared_bytes`, the size that the image manifest states, as it has changed since.
+    a turn, mirrored images, squares. UserError names a file that is missing, empty, cut short or broken.
     """
     data = read_bytes(path)
     if is_cut_short(data):
         raise UserError(f"{path}: expected a complete image, found {len(data)} bytes without its end")
     _refuse_huge(path, stored_size(data))
     image = decode_image(data, path, oriented=True)
-    if wh is not None and np.any(wh) and image.shape[1::-1] != (int(wh[0]), int(wh[1])):
-        image = decode_image(data, path, oriented=False)
-        if image.shape[1::-1] != (int(wh[0]), int(wh[1])):
-            found = Phrase(f"{image.shape[1]} x {image.shape[0]}")
-            fail(str(path), f"an image of {int(wh[0])} x {int(wh[1])} pixels, as annotated", found)
-    if prepared_bytes is not None and len(data) != prepared_bytes:
-        fail(str(path), f"the {prepared_bytes} bytes that it had when it was prepared", Phrase(f"{len(data)}"))
+    if wh is None or not np.any(wh) or image.shape[1::-1] == (int(wh[0]), int(wh[1])):
+        return image
+    image = decode_image(data, path, oriented=False)
+    if image.shape[1::-1] != (int(wh[0]), int(wh[1])):
+        found = Phrase(f"{image.shape[1]} x {image.shape[0]}")
+        fail(str(path), f"an image of {int(wh[0])} x {int(wh[1])} pixels, as annotated", found)
+    return image
+
+
+def read_prepared_image(path: FilePath, wh: tuple[int, int] | np.ndarray, size: int | None) -> np.ndarray:
+    """Read an image as `read_image` does; UserError too where the file has not the `size` in bytes that the image manifest states.
+
+    It has changed since then, and tables and stores speak of another image.
+    """
+    image = read_image(path, wh)
+    found = Path(path).stat().st_size
+    if size is not None and found != size:
+        fail(str(path), f"the {size} bytes that it had when it was prepared", Phrase(f"{found}"))
     return image
 
 

@@ -16,7 +16,7 @@ from cache.writer import write_shard
 from pipeline.common.threads import threads
 from pipeline.inference.session import Teacher
 from pipeline.inference.soft_targets import empty_targets, run_teacher, write_targets
-from pipeline.people.images import read_image, safe_path
+from pipeline.people.images import read_prepared_image, safe_path
 from pipeline.targets.block import TargetBlock
 from pipeline.teachers.inputs import normalised_levels, with_fourth_channel, write_inputs
 from stages.project.datasets import with_prepare_hint
@@ -180,7 +180,7 @@ def _fill(teacher: Teacher, levels: np.ndarray, name: str, places: list[tuple[_F
     job = first.batch.job
     wh = job.people.image_wh[first.batch.rows[positions[0]]]
     with with_prepare_hint(job.dataset):
-        image = with_fourth_channel(read_image(safe_path(job.images, name), wh, job.image_bytes.get(name)))
+        image = with_fourth_channel(read_prepared_image(safe_path(job.images, name), wh, job.image_bytes.get(name)))
     for filling, positions in places:
         views = filling.batch.job.views
         affines = teacher.spec.input_from_image(views.regions(filling.batch.rows[positions], slice(None)))

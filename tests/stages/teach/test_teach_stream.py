@@ -48,13 +48,13 @@ def reads(monkeypatch):
     counts: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def counting(path, wh, prepared_bytes=None):
+    def counting(path, wh, size):
         with lock:
             counts[Path(path).name] += 1
-        return read(path, wh, prepared_bytes)
+        return read(path, wh, size)
 
-    read = stream.read_image
-    monkeypatch.setattr(stream, "read_image", counting)
+    read = stream.read_prepared_image
+    monkeypatch.setattr(stream, "read_prepared_image", counting)
     return counts
 
 
@@ -142,19 +142,19 @@ def test_what_is_judged_before_an_unreadable_image_is_written(crowded, monkeypat
     assert name not in cut[0].people.image
     Path("pictures", name).write_bytes(b"nothing")
     failed = threading.Event()
-    read, plain = stream.read_image, stream.write_targets
+    read, plain = stream.read_prepared_image, stream.write_targets
 
-    def reading(path, wh, prepared_bytes=None):
+    def reading(path, wh, size):
         if path.name == name:
             failed.set()
-        return read(path, wh, prepared_bytes)
+        return read(path, wh, size)
 
     def writing(*arguments):
         assert failed.wait(60)
         time.sleep(0.2)
         plain(*arguments)
 
-    monkeypatch.setattr(stream, "read_image", reading)
+    monkeypatch.setattr(stream, "read_prepared_image", reading)
     monkeypatch.setattr(stream, "write_targets", writing)
     with pytest.raises(
         UserError, match=rf"pictures/{name}: .*: correct it, then run `pipeline prepare --dataset coco`"
