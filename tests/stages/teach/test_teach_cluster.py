@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -17,6 +18,7 @@ from pipeline.common.errors import UserError
 from stages import prepare
 from stages.project.project import project_of
 from stages.teach import run as teach
+from stages.teach.shards import ShardJob
 from tests.cache.s3_server import BUCKET, USER, Bucket, serving
 from tests.fixtures import make_project, params, save_teacher, tree
 
@@ -78,6 +80,25 @@ def test_two_workers_write_the_same_bytes(cluster, crowded):
     assert verify_store(TRAIN) == []
     again = taught(cluster.scheduler_address)
     assert f"{TRAIN}: complete" in again and "0 processed now" in again[-1]
+
+    # What a stopped run has left with the workers is not written into a store of other inputs.
+    left: list[ShardJob] = []
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="has become a store of other inputs"):
+        plain = of_cluster.write_shards_on_cluster
+        patch.setattr(
+            of_cluster, "write_shards_on_cluster", lambda *given: plain(*given[:3], kept(given[3], left), given[4])
+        )
+        TRAIN.joinpath("manifest.json").unlink()
+        shutil.rmtree(TRAIN / "done/c")
+        taught(cluster.scheduler_address)
+    assert left
+
+
+def kept(jobs, left):
+    """The jobs, of an earlier teacher, each also put into a list."""
+    for job in jobs:
+        left.append(job)
+        yield replace(job, fingerprint={**job.fingerprint, "teacher": "an earlier one"})
 
 
 @pytest.mark.slow

@@ -84,3 +84,13 @@ def test_a_file_that_does_not_fit_counts_for_nothing(killed, damage):
         FIRST.write_bytes(content[:-100] if damage == "cut" else content)
     assert run() == everybody
     assert tree(Path("data/targets/tiny")) == undisturbed
+
+
+def test_a_run_that_keeps_nothing_removes_what_another_has_left(killed, monkeypatch):
+    """As a cluster that finishes the store; and what a kill has left of a file that was being written."""
+    undisturbed, _ = killed
+    FIRST.with_name(FIRST.name + ".partial").touch()
+    executor = teach.Executor
+    monkeypatch.setattr(teach, "Executor", lambda provider, write, keeps: executor(provider, write, False))
+    assert FIRST.is_file() and run() > 0
+    assert tree(Path("data/targets/tiny")) == undisturbed
