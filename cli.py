@@ -65,7 +65,11 @@ StorePath = Annotated[
 ]
 ResumeOption = Annotated[
     bool,
-    typer.Option("--resume", help="Continue from the checkpoint even if settings, inputs or code have changed."),
+    typer.Option(
+        "--resume",
+        help="Continue from the checkpoint even if settings, inputs or code have changed. Network, number of steps, learning rate "
+        "and weight decay must be the same.",
+    ),
 ]
 
 

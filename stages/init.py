@@ -213,8 +213,8 @@ def _image_folder(name: str, folder: Path, annotations: Path, words: tuple[str, 
     ]
     if len(found) > 1 and len(of_split) != 1:
         raise UserError(
-            f"{annotations}: expected its image {image} in one folder of {folder}, found it in {', '.join(map(str, found))}: name the "
-            f"right one in params.yaml, or give it one of these in its name: {', '.join(words)}"
+            f"{annotations}: expected its image {image} in one folder of {folder}, found it in {', '.join(map(str, found))}: give "
+            f"the right one a name with {' or '.join(words)} in it"
         )
     return (of_split or found)[0]
 

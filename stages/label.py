@@ -104,13 +104,11 @@ def run(
         "confidence_above": options.confidence,
     }
     of_file = [people, *(load_people(dataset, other) for other in _other_splits(settings, split))]
-    counts_from_0 = (
-        any((part.person == 0).any() for part in of_file),
-        any((part.image_id == 0).any() for part in of_file),
+    shift, image_shift = (
+        int(any((getattr(part, ids) == 0).any() for part in of_file)) for ids in ("person", "image_id")
     )
     with progress(len(people), f"labelling {dataset} {split}", "people") as bar:
-        shifts = (int(counts_from_0[0]), int(counts_from_0[1]))
-        document = filled_document(people, source, filled, skeleton, info, shifts, bar.update)
+        document = filled_document(people, source, filled, skeleton, info, (shift, image_shift), bar.update)
     with exclusive(folder, remove_lock_file=True):
         write_atomically(document_path, (json.dumps(document) + "\n").encode())
         rows = suspicion_rows(people, suspicions)

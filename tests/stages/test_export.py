@@ -15,6 +15,7 @@ import torch
 
 from pipeline.common.errors import UserError
 from pipeline.common.files import sha256
+from pipeline.export.model_card import model_card
 from pipeline.export.onnx_export import export_onnx
 from pipeline.inference.exported import open_exported
 from pipeline.networks.build import Student, build_network, load_student, save_student
@@ -239,6 +240,28 @@ def test_a_student_of_mpii_is_for_non_commercial_use(messages):
     drawn = {**PARAMS, "sample": {"folder": "annotations"}}
     card = collect_card(project_of(drawn), "unified", FOLDER, config, exported, SPEC, "onnx", "float32")
     assert card.licences[0] == "The built-in sample is drawn by this project: Apache-2.0."
+
+
+def test_the_card_says_what_is_no_longer_known_or_did_not_count(messages, tmp_path):
+    exported = Path("data/exported/unified.onnx")
+
+    def card_of(params, **recorded):
+        document = json.loads((FOLDER / "student.json").read_text())
+        (tmp_path / "student.json").write_text(json.dumps({**document, **recorded}))
+        config = StudentConfig(["coco"], ["tiny"])
+        return collect_card(project_of(params), "unified", tmp_path, config, exported, SPEC, "onnx", "float32")
+
+    unknown = card_of({**PARAMS, "teachers": {}})
+    assert (
+        "Maps of teacher tiny on these images, which params.yaml no longer has: the licence of its data is not known here."
+    ) in unknown.learned
+    without_labels = card_of(PARAMS, settings={"terms": {"truth": 0, "tiny": 1}})
+    assert without_labels.learned[0] == "Images and boxes, without labels, of coco (`train.json`)."
+    without_teacher = card_of(PARAMS, settings={"terms": {"truth": 1, "tiny": 0}})
+    assert not any("tiny" in line for line in without_teacher.learned)
+    started = card_of(PARAMS, start={"file": "data/students/other", "sha256": "0" * 64})
+    assert "No label and no teacher of its own training gives `pelvis`" in model_card(started)
+    assert "meaningless" not in model_card(started)
 
 
 @pytest.fixture

@@ -114,6 +114,15 @@ def test_a_keypoint_on_the_neighbours_label() -> None:
     ).any()
 
 
+def test_nearness_to_a_neighbours_label_is_by_the_points_own_person() -> None:
+    """The first person's point lies 5 px from the second one's label; they have tolerances of 1 and of 20 px."""
+    image_id, labelled = np.array([0, 0]), np.array([[False], [True]])
+    points, labels = np.array([[[105.0, 100]], [[500.0, 500]]]), np.array([[[0.0, 0]], [[100.0, 100]]])
+    for own, other, expected in ((1.0, 20.0, False), (20.0, 1.0, True)):
+        found = at_another_persons_label(image_id, points, labels, labelled, np.array([[own], [other]]))
+        assert found.tolist() == [[expected], [False]]
+
+
 def test_a_keypoint_on_the_other_sides_label() -> None:
     people = persons()
     points, right = people.keypoints.copy(), COCO17.index("right_wrist")

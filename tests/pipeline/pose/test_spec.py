@@ -108,7 +108,7 @@ WRONG = {
     "kind": ["regression"],
     "pixels": ["0-100", 255, None],
     "factor": [0, -10, "10", True, NAN],
-    "outputs": ["simcc_x", ["simcc_x"], ["a", "b", "c"], ["a", 1]],
+    "outputs": ["simcc_x", ["simcc_x"], ["a", "b", "c"], ["a", 1], ["a", "a"]],
     "flip": [1, "yes", None],
 }
 ENORMOUS = [10**400, 1e300, -(10**400), 1e7]

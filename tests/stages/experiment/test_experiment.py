@@ -351,6 +351,13 @@ def test_every_run_is_scored_and_the_tables_hold_their_means(project):
     score.run(project_of(with_threads), "offline-4", 0, device="cpu", log=lines.append)
     assert read_runs("tiny", "offline-4") == runs and not [line for line in lines if "aside" in line]
 
+    untested = {
+        **settings,
+        "datasets": {"coco": {k: v for k, v in settings["datasets"]["coco"].items() if k != "test"}},
+    }
+    with pytest.raises(UserError, match="expected one with a `train` and a `test` part, as the average is over these"):
+        score.run(project_of(untested), device="cpu", log=lambda line: None)
+
     # A student of another profile, which params.yaml no longer describes, is not scored as one of this profile.
     other = {**settings, "distill": {**settings["distill"], "min_score": 0.9}}
     with pytest.raises(
