@@ -16,9 +16,7 @@ from stages.evaluate.paper import latex_text
 from stages.evaluate.poses import read_poses
 from stages.project.datasets import load_people
 from stages.project.project import project_of
-from tests.stages.evaluate.test_evaluate import colours, made, printed, refusal, with_test_part
-
-__all__ = ["colours", "made"]
+from tests.stages.evaluate.colours_project import printed, refusal, with_test_part
 
 
 def rows_of(path: str) -> list[dict[str, str]]:
